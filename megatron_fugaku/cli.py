@@ -1,0 +1,53 @@
+"""``mfugaku <verb>``: finds the verb's module, imports only that one, and turns errors into exit codes.
+
+Kept on argparse because ``mfugaku pretrain`` is started on every rank of a job: its imports are paid for
+thousands of times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from megatron_fugaku import __version__
+from megatron_fugaku.environment import check_environment
+from megatron_fugaku.errors import MegatronFugakuError
+
+VERBS = {
+    "data": "build a corpus, train a tokenizer, write Megatron .bin/.idx token files",
+    "pretrain": "train a model from one YAML file; start it under mpirun or srun",
+    "launch": "start a run on this machine, or write its job folder for PJM or Slurm",
+    "generate": "continue a prompt with a checkpoint",
+    "report": "write the HTML report of a run folder",
+    "doctor": "say what this machine has and what is missing",
+    "patches": "list, explain and check the patches that the port layer applies to upstream",
+}
+
+
+def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser; only ``verb``'s own module is imported, the other verbs are names with a help line."""
+    parser = argparse.ArgumentParser(prog="mfugaku", description="LLM training on CPU supercomputers.")
+    parser.add_argument("--version", action="version", version=f"mfugaku {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, help_line in VERBS.items():
+        child = verbs.add_parser(name, help=help_line, description=help_line)
+        if name == verb:
+            importlib.import_module(f"megatron_fugaku.commands.{name}").configure(child)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; return its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    verb = argv[0] if argv and argv[0] in VERBS else None
+    args = build_parser(verb).parse_args(argv)
+    try:
+        check_environment()
+        return importlib.import_module(f"megatron_fugaku.commands.{args.verb}").run(args) or 0
+    except MegatronFugakuError as error:
+        print(f"mfugaku {args.verb}: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"mfugaku {args.verb}: interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,1 @@
+"""One module per verb of ``mfugaku``: ``configure(parser)`` adds its arguments, ``run(args)`` calls the rooms."""
