@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -41,17 +40,18 @@ _ABORTS = (
 _SIGNALS = (re.compile(r"process\s+rank\s+(?P<rank>\d+)\s+with\s+PID\s+\d+\s+on\s+node\s+\S+\s+exited\s+on\s+signal\s+"
                        r"(?P<signal>\d+)"),)
 _EXITS = (re.compile(r"Process\s+name:\s+\[.*?,(?P<rank>\d+)\]\s+Exit\s+code:\s+(?P<code>\d+)"),)
-# Hydra names the process, newer ones the rank too.
-_HYDRA = re.compile(r"BAD TERMINATION OF ONE OF YOUR APPLICATION PROCESSES\s*=\s+(?:RANK (?P<rank>\d+) )?PID (?P<pid>\d+) "
+# Hydra names a process, some versions a rank.
+_HYDRA = re.compile(r"BAD TERMINATION OF ONE OF YOUR APPLICATION PROCESSES\s*=\s+(?:RANK (?P<rank>\d+) )?PID \d+ "
                     r"RUNNING AT \S+\s*=\s+(?:EXIT CODE: (?P<code>\d+)|KILLED BY SIGNAL: (?P<signal>\d+))")
 
 
-def parse_failure(text: str, rank_of_pid: Mapping[int, int] | None = None) -> RankFailure | None:
+def parse_failure(text: str, first_ended: int | None = None) -> RankFailure | None:
     """Return the first failure that mpirun reports in ``text``; None when it reports none.
 
     Args:
         text: what mpirun and the ranks wrote.
-        rank_of_pid: ranks by process id, for the Hydra versions that name only the process.
+        first_ended: the rank that was seen to end first. Hydra without ranks in its message names the process of the
+            lowest rank that ended badly, and that may be one it ended itself.
     """
     for pattern in _ABORTS:
         if found := pattern.search(text):
@@ -63,7 +63,7 @@ def parse_failure(text: str, rank_of_pid: Mapping[int, int] | None = None) -> Ra
         if found := pattern.search(text):
             return RankFailure(int(found["rank"]), exit_code=int(found["code"]))
     if found := _HYDRA.search(text):
-        rank = int(found["rank"]) if found["rank"] else (rank_of_pid or {}).get(int(found["pid"]))
+        rank = int(found["rank"]) if found["rank"] else first_ended
         if found["signal"]:
             return RankFailure(rank, signal_number=int(found["signal"]))
         # Hydra prints the wait status: 1..127 is a signal when the exit string below says so.

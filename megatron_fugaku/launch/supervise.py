@@ -121,7 +121,7 @@ def supervise(argv: Sequence[str], environ: Mapping[str, str], grace_s: float = 
 
 def _find_failure(pumps: Sequence[_Pump], watcher: RankWatcher) -> RankFailure | None:
     # Open MPI reports on stderr, Hydra on stdout.
-    return next((found for pump in pumps[::-1] if (found := parse_failure(pump.tail, watcher.rank_of_pid))), None)
+    return next((found for pump in pumps[::-1] if (found := parse_failure(pump.tail, watcher.first_ended))), None)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,1 @@
+"""How a run fits its machine: rank matrix, torus placement, memory. Pure arithmetic on numpy and integers."""
