@@ -173,10 +173,18 @@ class PjmConfig(Section):
     elapse: str = "24:00:00"
     freq: int | None = Field(None, description="MHz, such as 2200.")
     eco_state: int | None = None
+    retention_state: int | None = None
     group: str | None = None
     llio_localtmp_size: str | None = Field(None, description="Such as 40Gi.")
+    llio_sharedtmp_size: str | None = Field(None, description="Such as 40Gi.")
+    llio_gfscache: str | None = Field(None, description="Volumes the job uses (PJM_LLIO_GFSCACHE), such as "
+                                      "/vol0003:/vol0004.")
+    llio_transfer: list[str] = Field([], description="Files that every rank reads, spread to the nodes beforehand.")
+    software_archive: str | None = Field(None, description="tar file unpacked into $PJM_LOCALTMP of every node before "
+                                         "the ranks start; see launch.python.")
     mpi_options: list[str] = []
     modules: list[str] = []
+    extra: list[str] = Field([], description="Further #PJM lines, without the prefix.")
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, protected_namespaces=())
 
@@ -201,8 +209,14 @@ class LaunchConfig(Section):
     cpus_per_rank: PositiveInt | None = Field(None, description="Cores of a rank, one thread each; null: the node's "
                                               "cores shared equally.")
     topology: str | None = Field(None, description="Torus of the allocation, such as 48x6x48; null: none known.")
-    python: str | None = Field(None, description="Interpreter on the compute nodes; null: the one that renders.")
-    environment: dict[str, str] = Field({}, description="Further environment variables of every rank.")
+    node_memory_gib: float | None = Field(None, gt=0.0, description="Memory of a node that a job may use; a run "
+                                          "that needs more is refused. null: unknown.")
+    python: str | None = Field(None, description="Interpreter on the compute nodes; null: the one that renders. May "
+                               "use shell variables of the job, such as ${PJM_LOCALTMP}.")
+    rank_prefix: list[str] = Field([], description="Command put before every rank's own in job scripts, such as "
+                                   "[numactl, --membind=4-7].")
+    environment: dict[str, str] = Field({}, description="Further environment variables of every rank; in job scripts "
+                                        "they may use shell variables.")
     pjm: PjmConfig = PjmConfig()
     slurm: SlurmConfig = SlurmConfig()
 

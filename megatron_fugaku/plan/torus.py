@@ -137,9 +137,14 @@ class TorusMap:
         shape = "x".join(map(str, self.torus))
         return f"On the torus {shape}: " + ("; ".join(parts) or "one rank") + "."
 
-    def render_vcoordfile(self) -> str:
-        """Return the text of Fujitsu MPI's vcoordfile: line i holds the node of rank i, such as ``(0,3,1)``."""
-        return "".join(f"({','.join(map(str, node))})\n" for node in self.coordinates().tolist())
+    def render_vcoordfile(self, cores_per_rank: int | None = None) -> str:
+        """Return the text of Fujitsu MPI's vcoordfile: line i holds the node of rank i, such as ``(0,3,1)``.
+
+        Args:
+            cores_per_rank: adds ``core=N``, for nodes that several ranks share.
+        """
+        cores = f" core={cores_per_rank}" if cores_per_rank else ""
+        return "".join(f"({','.join(map(str, node))}){cores}\n" for node in self.coordinates().tolist())
 
     def describe(self) -> dict:
         """Return the map as JSON-ready data, for the run folder and for the runtime's choice of algorithms."""
