@@ -183,6 +183,8 @@ class PjmConfig(Section):
     software_archive: str | None = Field(None, description="tar file unpacked into $PJM_LOCALTMP of every node before "
                                          "the ranks start; see launch.python.")
     mpi_options: list[str] = []
+    rank_prefix: list[str] = Field([], description="Command put before every rank's own, such as "
+                                   "[numactl, --membind=4-7].")
     modules: list[str] = []
     extra: list[str] = Field([], description="Further #PJM lines, without the prefix.")
 
@@ -213,8 +215,6 @@ class LaunchConfig(Section):
                                           "that needs more is refused. null: unknown.")
     python: str | None = Field(None, description="Interpreter on the compute nodes; null: the one that renders. May "
                                "use shell variables of the job, such as ${PJM_LOCALTMP}.")
-    rank_prefix: list[str] = Field([], description="Command put before every rank's own in job scripts, such as "
-                                   "[numactl, --membind=4-7].")
     environment: dict[str, str] = Field({}, description="Further environment variables of every rank; in job scripts "
                                         "they may use shell variables.")
     pjm: PjmConfig = PjmConfig()
