@@ -1,0 +1,282 @@
+// Collectives that reduce: all_reduce, reduce, reduce_scatter.
+//
+// Types that MPI knows go to MPI's own nonblocking collectives. float16 and bfloat16 do not: MPI_Op_create would take
+// away the MPI's best algorithms and round at every step. Short vectors of halves travel as float32; long ones are
+// exchanged in pieces at their own width, each piece is reduced by one rank in float32 in the order of the ranks and
+// rounded once (and, for all_reduce, sent to everybody): half the bytes of a float32 all-reduce.
+#include <cstring>
+
+#include "../reduce.h"
+#include "../scratch.h"
+#include "collectives.h"
+#include "messages.h"
+
+namespace mfugaku::comm {
+namespace {
+
+constexpr int64_t kShortPieceBytes = 1024;  // below this, an exchange in pieces is all latency
+
+MPI_Datatype mpi_type_of(DataType type) {
+  switch (type) {
+    case DataType::Float64: return MPI_DOUBLE;
+    case DataType::Float32: return MPI_FLOAT;
+    case DataType::Int8: return MPI_INT8_T;
+    case DataType::Int16: return MPI_INT16_T;
+    case DataType::Int32: return MPI_INT32_T;
+    case DataType::Int64: return MPI_INT64_T;
+    case DataType::UInt8: case DataType::Bool: return MPI_UINT8_T;
+    case DataType::UInt16: return MPI_UINT16_T;
+    case DataType::UInt32: return MPI_UINT32_T;
+    case DataType::UInt64: return MPI_UINT64_T;
+    case DataType::Complex64: return MPI_C_FLOAT_COMPLEX;
+    case DataType::Complex128: return MPI_C_DOUBLE_COMPLEX;
+    case DataType::Float16: case DataType::BFloat16: case DataType::Opaque: break;
+  }
+  throw std::logic_error("no MPI datatype for " + std::string(name_of(type)));
+}
+
+MPI_Op mpi_op_of(Reduction reduction) {
+  switch (reduction) {
+    case Reduction::Sum: case Reduction::Average: return MPI_SUM;
+    case Reduction::Product: return MPI_PROD;
+    case Reduction::Minimum: return MPI_MIN;
+    case Reduction::Maximum: return MPI_MAX;
+    case Reduction::BitAnd: return MPI_BAND;
+    case Reduction::BitOr: return MPI_BOR;
+    case Reduction::BitXor: return MPI_BXOR;
+  }
+  throw std::logic_error("unknown reduction");
+}
+
+// A sum of truths is "any", a product "all", as torch's other backends have it.
+Reduction meaning_for(DataType type, Reduction reduction) {
+  if (type != DataType::Bool) return reduction;
+  if (reduction == Reduction::Sum || reduction == Reduction::Maximum) return Reduction::BitOr;
+  if (reduction == Reduction::Product || reduction == Reduction::Minimum) return Reduction::BitAnd;
+  return reduction;
+}
+
+double scale_of(Reduction reduction, int size) { return reduction == Reduction::Average ? 1.0 / size : 1.0; }
+
+void* at(void* data, int64_t offset_bytes) { return static_cast<char*>(data) + offset_bytes; }
+
+// Elements of the piece that each rank reduces: equal but for the last ones, multiples of 32 elements.
+std::vector<int64_t> split_evenly(int64_t count, int size) {
+  const int64_t piece = ((count + size - 1) / size + 31) / 32 * 32;
+  std::vector<int64_t> counts(static_cast<size_t>(size));
+  for (int i = 0; i < size; ++i)
+    counts[static_cast<size_t>(i)] = std::max<int64_t>(0, std::min(piece, count - i * piece));
+  return counts;
+}
+
+std::vector<int64_t> offsets_of(const std::vector<int64_t>& counts) {
+  std::vector<int64_t> offsets(counts.size(), 0);
+  for (size_t i = 1; i < counts.size(); ++i) offsets[i] = offsets[i - 1] + counts[i - 1];
+  return offsets;
+}
+
+// Adds the stages that exchange pieces and leave the reduced piece of this rank in `out`, which may be its own piece.
+void add_exchange_and_reduce(Operation& operation, Group& group, const std::vector<const void*>& pieces,
+                             const std::vector<int64_t>& counts, void* out, DataType type, Reduction reduction) {
+  const int size = group.size(), rank = group.rank();
+  const auto self = static_cast<size_t>(rank);
+  const int64_t own_count = counts[self], own_bytes = own_count * size_of(type);
+  auto received = Scratch::acquire(own_bytes * (size - 1));
+  operation.hold(received);
+  // Contributions to the own piece by rank; the others' arrive in `received`.
+  std::vector<const void*> contributions(static_cast<size_t>(size));
+  int64_t place = 0;
+  for (size_t i = 0; i < contributions.size(); ++i)
+    contributions[i] = i == self ? pieces[i] : received.get() + own_bytes * place++;
+  if (out != pieces[self] && overlaps(out, own_bytes, pieces[self], own_bytes)) {
+    auto copy = Scratch::acquire(own_bytes);
+    std::memcpy(copy.get(), pieces[self], static_cast<size_t>(own_bytes));
+    contributions[self] = copy.get();
+    operation.hold(copy);
+  }
+  operation.stages.push_back([=, &group](Operation& op) {
+    const int tag = group.tag_of(op);
+    for (int step = 1; step < size; ++step) {
+      const int from = (rank - step + size) % size;
+      post_receive(op, group, const_cast<void*>(contributions[static_cast<size_t>(from)]), own_bytes, from, tag);
+    }
+    for (int step = 1; step < size; ++step) {
+      const int to = (rank + step) % size;
+      const auto i = static_cast<size_t>(to);
+      post_send(op, group, pieces[i], counts[i] * size_of(type), to, tag);
+    }
+  });
+  operation.stages.push_back([=](Operation&) {
+    reduce_pieces(type, reduction, contributions, own_count, scale_of(reduction, size), out);
+  });
+}
+
+// Posts MPI's reduction of `count` elements in place (to everybody, or to `root`), in parts when there are many.
+void post_mpi_reduction(Operation& op, Group& group, void* data, int64_t count, DataType type, Reduction reduction,
+                        int root) {
+  const int64_t limit = Engine::instance().max_count();
+  for (int64_t begin = 0; begin < count; begin += limit) {
+    const int length = static_cast<int>(std::min(limit, count - begin));
+    void* part = at(data, begin * size_of(type));
+    MPI_Request request;
+    if (root < 0) {
+      check_mpi(MPI_Iallreduce(MPI_IN_PLACE, part, length, mpi_type_of(type), mpi_op_of(reduction), group.comm(),
+                               &request),
+                "MPI_Iallreduce");
+    } else {
+      const bool is_root = group.rank() == root;
+      check_mpi(MPI_Ireduce(is_root ? MPI_IN_PLACE : part, is_root ? part : nullptr, length, mpi_type_of(type),
+                            mpi_op_of(reduction), root, group.comm(), &request),
+                "MPI_Ireduce");
+    }
+    op.add_request(request);
+  }
+}
+
+// The reduction through MPI, in float32 for halves. `root` < 0: everybody gets the result.
+void add_mpi_reduction(Operation& operation, Group& group, void* data, int64_t count, DataType type,
+                       Reduction reduction, int root) {
+  const bool has_result = root < 0 || group.rank() == root;
+  const double scale = scale_of(reduction, group.size());
+  if (is_half(type)) {
+    auto wide = Scratch::acquire(count * 4);
+    auto* values = reinterpret_cast<float*>(wide.get());
+    operation.hold(wide);
+    operation.stages.push_back([=, &group](Operation& op) {
+      widen(type, data, count, values);
+      post_mpi_reduction(op, group, values, count, DataType::Float32, reduction, root);
+    });
+    if (has_result)
+      operation.stages.push_back([=](Operation&) { narrow(type, values, count, scale, data); });
+    return;
+  }
+  operation.stages.push_back([=, &group](Operation& op) {
+    post_mpi_reduction(op, group, data, count, type, reduction, root);
+  });
+  if (has_result && scale != 1.0)
+    operation.stages.push_back([=](Operation&) { scale_in_place(type, data, count, scale); });
+}
+
+bool is_exchanged_in_pieces(const Group& group, int64_t count, DataType type) {
+  return is_half(type) && count * size_of(type) >= kShortPieceBytes * group.size();
+}
+
+}  // namespace
+
+OperationPtr all_reduce(Group& group, void* data, int64_t count, DataType type, Reduction reduction,
+                        const Call& call) {
+  check_reduction(type, reduction);
+  reduction = meaning_for(type, reduction);
+  const int64_t element_bytes = size_of(type);
+  OperationPtr operation = group.new_collective("all_reduce", count * element_bytes, call);
+  if (group.size() > 1 && count > 0) {
+    if (is_exchanged_in_pieces(group, count, type)) {
+      const std::vector<int64_t> counts = split_evenly(count, group.size()), offsets = offsets_of(counts);
+      std::vector<const void*> pieces;
+      for (const int64_t offset : offsets) pieces.push_back(at(data, offset * element_bytes));
+      const auto self = static_cast<size_t>(group.rank());
+      void* own = at(data, offsets[self] * element_bytes);
+      add_exchange_and_reduce(*operation, group, pieces, counts, own, type, reduction);
+      operation->stages.push_back([=, &group](Operation& op) {
+        const int size = group.size(), rank = group.rank(), tag = group.tag_of(op);
+        for (int step = 1; step < size; ++step) {
+          const int from = (rank - step + size) % size;
+          const auto i = static_cast<size_t>(from);
+          post_receive(op, group, at(data, offsets[i] * element_bytes), counts[i] * element_bytes, from, tag);
+        }
+        for (int step = 1; step < size; ++step)
+          post_send(op, group, own, counts[self] * element_bytes, (rank + step) % size, tag);
+      });
+    } else {
+      add_mpi_reduction(*operation, group, data, count, type, reduction, -1);
+    }
+  }
+  Engine::instance().submit(operation);
+  return operation;
+}
+
+OperationPtr reduce(Group& group, void* data, int64_t count, DataType type, Reduction reduction, int root,
+                    const Call& call) {
+  check_reduction(type, reduction);
+  reduction = meaning_for(type, reduction);
+  const int64_t element_bytes = size_of(type);
+  OperationPtr operation = group.new_collective("reduce", count * element_bytes, call);
+  if (group.size() > 1 && count > 0) {
+    if (is_exchanged_in_pieces(group, count, type)) {
+      const std::vector<int64_t> counts = split_evenly(count, group.size()), offsets = offsets_of(counts);
+      std::vector<const void*> pieces;
+      for (const int64_t offset : offsets) pieces.push_back(at(data, offset * element_bytes));
+      const auto self = static_cast<size_t>(group.rank());
+      const int64_t own_bytes = counts[self] * element_bytes;
+      void* own = at(data, offsets[self] * element_bytes);
+      if (group.rank() != root) {  // its tensor is not to be touched
+        auto result = Scratch::acquire(own_bytes);
+        own = result.get();
+        operation->hold(result);
+      }
+      add_exchange_and_reduce(*operation, group, pieces, counts, own, type, reduction);
+      operation->stages.push_back([=, &group](Operation& op) {
+        const int tag = group.tag_of(op);
+        if (group.rank() != root) return post_send(op, group, own, own_bytes, root, tag);
+        for (int from = 0; from < group.size(); ++from) {
+          const auto i = static_cast<size_t>(from);
+          if (from != root)
+            post_receive(op, group, at(data, offsets[i] * element_bytes), counts[i] * element_bytes, from, tag);
+        }
+      });
+    } else {
+      add_mpi_reduction(*operation, group, data, count, type, reduction, root);
+    }
+  }
+  Engine::instance().submit(operation);
+  return operation;
+}
+
+OperationPtr reduce_scatter(Group& group, const std::vector<const void*>& pieces, const std::vector<int64_t>& counts,
+                            void* out, DataType type, Reduction reduction, const Call& call) {
+  check_reduction(type, reduction);
+  reduction = meaning_for(type, reduction);
+  const auto self = static_cast<size_t>(group.rank());
+  const int64_t element_bytes = size_of(type), own_count = counts[self], own_bytes = own_count * element_bytes;
+  const int64_t total_bytes = sum_of(counts) * element_bytes;
+  OperationPtr operation = group.new_collective("reduce_scatter", total_bytes, call);
+  std::vector<int64_t> piece_bytes;
+  for (const int64_t count : counts) piece_bytes.push_back(count * element_bytes);
+  const bool is_even = std::all_of(counts.begin(), counts.end(), [&](int64_t n) { return n == own_count; });
+  if (group.size() == 1) {
+    if (own_bytes > 0) std::memmove(out, pieces[0], static_cast<size_t>(own_bytes));
+  } else if (is_half(type) || !is_even || own_count > Engine::instance().max_count()) {
+    add_exchange_and_reduce(*operation, group, pieces, counts, out, type, reduction);
+  } else if (own_count > 0) {
+    const void* source = pieces[0];
+    void* target = out;
+    if (!is_one_block(pieces, piece_bytes)) {
+      auto block = Scratch::acquire(total_bytes);
+      for (size_t i = 0; i < pieces.size(); ++i)
+        std::memcpy(block.get() + static_cast<int64_t>(i) * own_bytes, pieces[i], static_cast<size_t>(own_bytes));
+      source = block.get();
+      operation->hold(block);
+    } else if (overlaps(source, total_bytes, out, own_bytes)) {  // MPI forbids it, megatron's optimizer does it
+      auto result = Scratch::acquire(own_bytes);
+      target = result.get();
+      operation->hold(result);
+    }
+    const double scale = scale_of(reduction, group.size());
+    operation->stages.push_back([=, &group](Operation& op) {
+      MPI_Request request;
+      check_mpi(MPI_Ireduce_scatter_block(source, target, static_cast<int>(own_count), mpi_type_of(type),
+                                          mpi_op_of(reduction), group.comm(), &request),
+                "MPI_Ireduce_scatter_block");
+      op.add_request(request);
+    });
+    if (target != out || scale != 1.0)
+      operation->stages.push_back([=](Operation&) {
+        if (target != out) std::memcpy(out, target, static_cast<size_t>(own_bytes));
+        if (scale != 1.0) scale_in_place(type, out, own_count, scale);
+      });
+  }
+  Engine::instance().submit(operation);
+  return operation;
+}
+
+}  // namespace mfugaku::comm

@@ -1,0 +1,316 @@
+#include "engine.h"
+
+#include <sched.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+namespace mfugaku::comm {
+namespace {
+
+void at_exit(int status, void*) { Engine::instance().finalize(status); }
+
+}  // namespace
+
+void Backoff::pause() {
+  if (++num_pauses_ <= 16) return;  // the answer is often there already
+  const double time = now_s();
+  if (begin_s_ == 0) begin_s_ = time;
+  const double waited_s = time - begin_s_;
+  if (waited_s < 2e-3) {
+    sched_yield();
+    return;
+  }
+  timespec nap{0, waited_s < 0.1 ? 50'000 : 500'000};
+  nanosleep(&nap, nullptr);
+}
+
+Engine& Engine::instance() {
+  static auto* engine = new Engine();  // never destroyed: exit handlers and daemon threads may still use it
+  return *engine;
+}
+
+void Engine::check_ready() const {
+  if (!ready_.load()) throw CommFailure("MPI is not running in this process: it was not initialised, or is finalised");
+}
+
+void Engine::initialize(const EngineOptions& options) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (ready_.load()) return;
+  int is_finalized = 0, is_initialized = 0;
+  check_mpi(MPI_Finalized(&is_finalized), "MPI_Finalized");
+  if (is_finalized) throw CommFailure("MPI was finalised already and cannot start again in this process");
+  options_ = options;
+  check_mpi(MPI_Initialized(&is_initialized), "MPI_Initialized");
+  if (is_initialized) {
+    check_mpi(MPI_Query_thread(&thread_level_), "MPI_Query_thread");
+  } else {
+    check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &thread_level_), "MPI_Init_thread");
+    owns_mpi_ = true;
+  }
+  check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &base_), "MPI_Comm_dup");
+  check_mpi(MPI_Comm_set_errhandler(base_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  check_mpi(MPI_Comm_rank(base_, &rank_), "MPI_Comm_rank");
+  check_mpi(MPI_Comm_size(base_, &size_), "MPI_Comm_size");
+  int* largest_tag = nullptr;
+  int is_set = 0;
+  check_mpi(MPI_Comm_get_attr(base_, MPI_TAG_UB, &largest_tag, &is_set), "MPI_Comm_get_attr");
+  if (is_set) max_tag_ = *largest_tag;
+  pid_ = static_cast<int>(getpid());
+  recorder_.set_tracing(options.tracing);
+  if (owns_mpi_) on_exit(at_exit, nullptr);
+  ready_.store(true);
+  if (options.progress_thread) start_thread();
+}
+
+void Engine::advance(Operation& operation) {
+  try {
+    while (true) {
+      if (!operation.requests.empty()) {
+        int all_done = 0;
+        const int count = static_cast<int>(operation.requests.size());
+        std::vector<MPI_Status> statuses(operation.requests.size());
+        const int code = MPI_Testall(count, operation.requests.data(), &all_done, statuses.data());
+        if (code == MPI_ERR_IN_STATUS) {
+          for (const MPI_Status& status : statuses)
+            if (status.MPI_ERROR != MPI_ERR_PENDING) check_mpi(status.MPI_ERROR, operation.name);
+        }
+        check_mpi(code, operation.name);
+        if (!all_done) return;
+        for (size_t i = 0; i < statuses.size(); ++i) {
+          if (operation.expected_bytes[i] < 0) continue;
+          int received = 0;
+          check_mpi(MPI_Get_count(&statuses[i], MPI_BYTE, &received), "MPI_Get_count");
+          if (received != operation.expected_bytes[i])
+            throw CommFailure("a message of " + std::to_string(received) + " bytes arrived where " +
+                              std::to_string(operation.expected_bytes[i]) +
+                              " were expected; sender and receiver disagree about the tensor");
+          if (operation.is_receive_any && operation.source < 0) operation.source = statuses[i].MPI_SOURCE;
+        }
+        operation.requests.clear();
+        operation.expected_bytes.clear();
+      }
+      if (operation.next_stage == operation.stages.size()) break;
+      const Operation::Stage stage = std::move(operation.stages[operation.next_stage++]);
+      stage(operation);
+    }
+  } catch (const std::exception& failure) {
+    operation.error = failure.what();
+  }
+  operation.end_s = now_s();
+}
+
+void Engine::submit(const OperationPtr& operation) {
+  operation->start_s = now_s();
+  bool is_over = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    check_ready();
+    advance(*operation);
+    is_over = operation->end_s != 0;
+    active_.push_back(operation);
+    num_active_.store(active_.size());
+  }
+  recorder_.count_call(*operation->group, operation->name, operation->num_bytes);
+  recorder_.add_wait(*operation->group, operation->name, now_s() - operation->start_s);
+  if (is_over) progress();
+  if (options_.progress_thread) thread_wakes_.notify_one();
+}
+
+bool Engine::progress() {
+  std::vector<OperationPtr> finished;
+  std::vector<std::function<void()>> callbacks;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!ready_.load()) return false;
+    for (const OperationPtr& operation : active_)
+      if (operation->end_s == 0) advance(*operation);
+    const auto is_open = [](const OperationPtr& operation) { return operation->end_s == 0; };
+    const auto first = std::stable_partition(active_.begin(), active_.end(), is_open);
+    finished.assign(std::make_move_iterator(first), std::make_move_iterator(active_.end()));
+    active_.erase(first, active_.end());
+    num_active_.store(active_.size());
+    for (const OperationPtr& operation : finished) {
+      const bool has_open_requests =
+          std::any_of(operation->requests.begin(), operation->requests.end(),
+                      [](MPI_Request request) { return request != MPI_REQUEST_NULL; });
+      if (has_open_requests) abandoned_.push_back(operation);
+      for (auto& callback : operation->callbacks) callbacks.push_back(std::move(callback));
+      operation->callbacks.clear();
+      operation->done.store(true, std::memory_order_release);
+    }
+  }
+  // Outside the lock: owners of memory and callbacks may need the Python interpreter.
+  for (const OperationPtr& operation : finished) {
+    double wait_start_s = operation->wait_start_s.load();
+    if (wait_start_s == 0) wait_start_s = operation->end_s;
+    recorder_.trace({operation->group, operation->name, operation->sequence, operation->num_bytes, operation->start_s,
+                     std::min(wait_start_s, operation->end_s), operation->end_s});
+    if (operation->requests.empty()) operation->keep.clear();
+    operation->stages.clear();
+  }
+  for (const auto& callback : callbacks) {
+    callback();
+    --num_callbacks_;
+  }
+  return !finished.empty();
+}
+
+void Engine::wait(const std::vector<OperationPtr>& operations, double timeout_s) {
+  for (const OperationPtr& operation : operations) {
+    const double begin_s = now_s();
+    double unset = 0;
+    operation->wait_start_s.compare_exchange_strong(unset, begin_s);
+    const double limit_s = timeout_s > 0 ? timeout_s : operation->timeout_s;
+    Backoff backoff;
+    while (!operation->done.load(std::memory_order_acquire)) {
+      if (progress()) backoff.reset();
+      if (operation->done.load(std::memory_order_acquire)) break;
+      if (!ready_.load()) throw CommFailure(operation->describe() + " cannot finish: MPI is finalised.");
+      if (now_s() - begin_s > limit_s) {
+        recorder_.add_wait(*operation->group, operation->name, now_s() - begin_s);
+        char limit[32];
+        std::snprintf(limit, sizeof limit, "%g", limit_s);
+        throw CommFailure(operation->describe() + " did not finish within " + limit +
+                          " s. Another rank has not reached this operation, or has died. Look at what the other "
+                          "ranks do, or raise the group's timeout. [MFUGAKU_COMM_TIMEOUT_S]");
+      }
+      backoff.pause();
+    }
+    recorder_.add_wait(*operation->group, operation->name, now_s() - begin_s);
+    if (!operation->error.empty())
+      throw CommFailure(operation->describe() + " failed: " + operation->error + ".");
+  }
+}
+
+void Engine::when_done(const OperationPtr& operation, std::function<void()> callback) {
+  bool is_done = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    is_done = operation->done.load();
+    if (!is_done) {
+      operation->callbacks.push_back(callback);
+      ++num_callbacks_;
+    }
+  }
+  if (is_done) {
+    callback();
+  } else if (thread_level_ >= MPI_THREAD_SERIALIZED) {
+    start_thread();
+    thread_wakes_.notify_one();
+  } else {
+    wait({operation});  // nobody else may call MPI
+  }
+}
+
+void Engine::locked(const std::function<void()>& body) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  check_ready();
+  body();
+}
+
+bool Engine::has_open_operations(const std::string& group) const {
+  const auto is_of_group = [&group](const OperationPtr& operation) { return *operation->group == group; };
+  return std::any_of(active_.begin(), active_.end(), is_of_group) ||
+         std::any_of(abandoned_.begin(), abandoned_.end(), is_of_group);
+}
+
+void Engine::start_thread() {
+  std::lock_guard<std::mutex> lock(thread_mutex_);
+  if (thread_.joinable() || thread_level_ < MPI_THREAD_SERIALIZED) return;
+  thread_stops_ = false;
+  thread_ = std::thread([this] { run_thread(); });
+}
+
+void Engine::run_thread() {
+  Backoff backoff;
+  while (true) {
+    {
+      std::unique_lock<std::mutex> lock(thread_mutex_);
+      const auto has_work = [this] {
+        if (thread_stops_) return true;
+        if (!options_.progress_thread) return num_callbacks_.load() > 0;
+        return num_active_.load() > 0;
+      };
+      // The wake-up may come between the test and the sleep, hence the bound.
+      while (!has_work()) thread_wakes_.wait_for(lock, std::chrono::milliseconds(1));
+      if (thread_stops_) return;
+    }
+    if (progress()) backoff.reset();
+    backoff.pause();
+  }
+}
+
+void Engine::stop_thread() {
+  {
+    std::lock_guard<std::mutex> lock(thread_mutex_);
+    thread_stops_ = true;
+  }
+  thread_wakes_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Engine::finalize(int exit_status) {
+  if (!ready_.load() || static_cast<int>(getpid()) != pid_) return;
+  stop_thread();
+  int is_finalized = 0;
+  MPI_Finalized(&is_finalized);
+  if (is_finalized) {
+    ready_.store(false);
+    return;
+  }
+  if (!owns_mpi_) {
+    ready_.store(false);
+    return;
+  }
+  if (exit_status != 0) {
+    if (size_ > 1) abort("ends with exit status " + std::to_string(exit_status) + ", and the job with it", exit_status);
+    ready_.store(false);
+    MPI_Finalize();
+    return;
+  }
+  try {
+    auto farewell = std::make_shared<Operation>();
+    farewell->name = "last barrier before MPI_Finalize";
+    farewell->group = std::make_shared<const std::string>("all processes");
+    farewell->rank = rank_;
+    farewell->group_size = size_;
+    farewell->timeout_s = options_.timeout_s;
+    const MPI_Comm base = base_;
+    farewell->stages.push_back([base](Operation& operation) {
+      MPI_Request request;
+      check_mpi(MPI_Ibarrier(base, &request), "MPI_Ibarrier");
+      operation.add_request(request);
+    });
+    std::vector<OperationPtr> pending;
+    locked([&] { pending = active_; });
+    for (const OperationPtr& operation : pending) operation->timeout_s = options_.timeout_s;
+    submit(farewell);
+    pending.push_back(farewell);
+    wait(pending);
+  } catch (const std::exception& failure) {
+    abort(failure.what(), 1);
+  }
+  std::lock_guard<std::mutex> lock(mutex_);
+  ready_.store(false);
+  MPI_Finalize();
+}
+
+void Engine::abort(const std::string& message, int code) {
+  alarm(10);  // SIGALRM ends this process if MPI_Abort does not
+  int is_initialized = 0, is_finalized = 0;
+  MPI_Initialized(&is_initialized);
+  MPI_Finalized(&is_finalized);
+  ready_.store(false);  // MPI_Abort may call exit(), whose handlers must find nothing to do
+  if (!message.empty()) {
+    std::fprintf(stderr, "rank %d: %s\n", rank_, message.c_str());
+    std::fflush(stderr);
+  }
+  if (is_initialized && !is_finalized) MPI_Abort(MPI_COMM_WORLD, code);
+  std::_Exit(code);
+}
+
+}  // namespace mfugaku::comm

@@ -1,0 +1,110 @@
+// The one owner of MPI in this process: initialisation, progress, waiting, finalisation.
+//
+// Rules that make it correct under MPI_THREAD_SERIALIZED: every MPI call is made under one mutex; the mutex is never
+// held across a blocking wait; only nonblocking MPI calls are used, but for MPI_Comm_create_group, which is entered
+// after a nonblocking handshake of the members and therefore returns promptly. Whoever waits for one operation drives
+// all of them, so operations of two groups may be waited for in opposite order on different ranks.
+#pragma once
+
+#include <mpi.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "operation.h"
+#include "record.h"
+
+namespace mfugaku::comm {
+
+struct EngineOptions {
+  bool progress_thread = false;
+  bool tracing = false;
+  double timeout_s = 1800;  // of operations outside any group, and of the last barrier before MPI_Finalize
+};
+
+class Engine {
+ public:
+  static Engine& instance();
+
+  // Initialises MPI if nobody has, and the base communicator over all processes. Collective over the job; idempotent.
+  void initialize(const EngineOptions& options);
+  bool is_ready() const { return ready_.load(); }
+  void check_ready() const;
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  int thread_level() const { return thread_level_; }
+  int max_tag() const { return max_tag_; }
+  MPI_Comm base() const { return base_; }
+  double timeout_s() const { return options_.timeout_s; }
+
+  // Largest element count or byte count handed to one MPI call; lowered by tests of the splitting of large messages.
+  int64_t max_count() const { return max_count_; }
+  void set_max_count(int64_t max_count) { max_count_ = max_count; }
+
+  // Starts the operation: posts its first stage.
+  void submit(const OperationPtr& operation);
+  // Drives every operation in flight once; true when at least one of them ended.
+  bool progress();
+  // Waits until all are over. Throws CommFailure on an MPI error or after `timeout_s` (0: each operation's own).
+  void wait(const std::vector<OperationPtr>& operations, double timeout_s = 0);
+  // Calls `callback` (from any thread, no lock held) when the operation is over, at once if it is. A thread drives
+  // progress from then on, since whoever waits for the callback does not.
+  void when_done(const OperationPtr& operation, std::function<void()> callback);
+
+  // Runs `body` under the lock: for communicator creation and queries.
+  void locked(const std::function<void()>& body);
+
+  // Whether operations of a group are in flight. Call it under the lock.
+  bool has_open_operations(const std::string& group) const;
+
+  // Stops the progress thread; called while the interpreter is still whole.
+  void stop_thread();
+  // Waits for pending operations and for all ranks, then MPI_Finalize. `exit_status` != 0 ends the whole job instead.
+  void finalize(int exit_status);
+  [[noreturn]] void abort(const std::string& message, int code);
+
+  Recorder& recorder() { return recorder_; }
+
+ private:
+  void advance(Operation& operation);
+  void start_thread();
+  void run_thread();
+
+  EngineOptions options_;
+  std::atomic<bool> ready_{false};
+  bool owns_mpi_ = false;
+  int rank_ = 0, size_ = 1, thread_level_ = MPI_THREAD_SINGLE, max_tag_ = 32767, pid_ = 0;
+  MPI_Comm base_ = MPI_COMM_NULL;
+  int64_t max_count_ = int64_t{1} << 30;
+
+  std::mutex mutex_;
+  std::vector<OperationPtr> active_;
+  std::atomic<size_t> num_active_{0};
+  std::vector<OperationPtr> abandoned_;  // failed with requests still open: their memory must stay
+  Recorder recorder_;
+
+  std::mutex thread_mutex_;
+  std::condition_variable thread_wakes_;
+  std::thread thread_;
+  bool thread_stops_ = false;
+  std::atomic<int> num_callbacks_{0};
+};
+
+// Back-off while waiting: yields the core at once, sleeps for longer and longer after 2 ms without news.
+class Backoff {
+ public:
+  void pause();
+  void reset() { begin_s_ = 0; }
+
+ private:
+  double begin_s_ = 0;
+  int num_pauses_ = 0;
+};
+
+}  // namespace mfugaku::comm

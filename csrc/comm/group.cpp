@@ -1,0 +1,132 @@
+#include "group.h"
+
+#include <array>
+#include <utility>
+
+namespace mfugaku::comm {
+namespace {
+
+// FNV-1a over the name and the member list.
+uint64_t fingerprint(const std::string& name, const std::vector<int>& ranks) {
+  uint64_t hash = 14695981039346656037ull;
+  const auto mix = [&hash](unsigned char byte) { hash = (hash ^ byte) * 1099511628211ull; };
+  for (const char letter : name) mix(static_cast<unsigned char>(letter));
+  for (const int rank : ranks)
+    for (int shift = 0; shift < 32; shift += 8) mix(static_cast<unsigned char>(rank >> shift));
+  return hash;
+}
+
+// A dissemination barrier among the members over the base communicator: when it is over, all of them are about to
+// create the communicator. Its messages carry the fingerprint, so a tag shared by two groups is noticed, never believed.
+void shake_hands(const OperationPtr& operation, const std::vector<int>& mpi_ranks, int tag, uint64_t print) {
+  struct Letters {
+    uint64_t mine;
+    std::array<uint64_t, 32> received;
+  };
+  auto letters = std::make_shared<Letters>();
+  letters->mine = print;
+  operation->hold(letters);
+  const MPI_Comm base = Engine::instance().base();
+  const int size = operation->group_size, rank = operation->rank;
+  int num_rounds = 0;
+  for (int distance = 1; distance < size; distance *= 2, ++num_rounds) {
+    const int to = mpi_ranks[static_cast<size_t>((rank + distance) % size)];
+    const int from = mpi_ranks[static_cast<size_t>((rank - distance + size) % size)];
+    const int round = num_rounds;
+    operation->stages.push_back([=](Operation& op) {
+      MPI_Request request;
+      check_mpi(MPI_Irecv(&letters->received[static_cast<size_t>(round)], 8, MPI_BYTE, from, tag, base, &request),
+                "MPI_Irecv");
+      op.add_request(request, 8);
+      check_mpi(MPI_Isend(&letters->mine, 8, MPI_BYTE, to, tag, base, &request), "MPI_Isend");
+      op.add_request(request);
+    });
+  }
+  operation->stages.push_back([letters, num_rounds](Operation&) {
+    for (int round = 0; round < num_rounds; ++round)
+      if (letters->received[static_cast<size_t>(round)] != letters->mine)
+        throw CommFailure("its members disagree about the group's name or ranks; every rank must create the same "
+                          "groups in the same order");
+  });
+}
+
+}  // namespace
+
+Group::Group(std::string name, std::vector<int> mpi_ranks, int rank, double timeout_s)
+    : name_(std::make_shared<const std::string>(std::move(name))),
+      mpi_ranks_(std::move(mpi_ranks)),
+      rank_(rank),
+      timeout_s_(timeout_s) {}
+
+std::shared_ptr<Group> Group::create(std::string name, std::vector<int> mpi_ranks, int rank, double timeout_s) {
+  std::shared_ptr<Group> group(new Group(std::move(name), std::move(mpi_ranks), rank, timeout_s));
+  group->connect();
+  return group;
+}
+
+void Group::connect() {
+  Engine& engine = Engine::instance();
+  engine.check_ready();
+  const uint64_t print = fingerprint(*name_, mpi_ranks_);
+  // MPI guarantees tags up to 32767 only; larger ones are not needed here.
+  const int tag = static_cast<int>(print % 32768);
+  if (size() > 1) {
+    OperationPtr handshake = new_operation("creation", 0, Call{});
+    shake_hands(handshake, mpi_ranks_, tag, print);
+    engine.submit(handshake);
+    engine.wait({handshake});
+  }
+  engine.locked([&] {
+    MPI_Group everyone = MPI_GROUP_NULL, members = MPI_GROUP_NULL;
+    check_mpi(MPI_Comm_group(engine.base(), &everyone), "MPI_Comm_group");
+    check_mpi(MPI_Group_incl(everyone, size(), mpi_ranks_.data(), &members), "MPI_Group_incl");
+    check_mpi(MPI_Comm_create_group(engine.base(), members, tag, &comm_), "MPI_Comm_create_group");
+    MPI_Group_free(&members);
+    MPI_Group_free(&everyone);
+    check_mpi(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  });
+}
+
+OperationPtr Group::new_operation(const char* operation, int64_t num_bytes, const Call& call) {
+  if (is_shut_down_.load())
+    throw CommFailure(std::string(operation) + " on group '" + *name_ + "', which has been destroyed");
+  auto result = std::make_shared<Operation>();
+  result->name = operation;
+  result->group = name_;
+  result->num_bytes = num_bytes;
+  result->rank = rank_;
+  result->group_size = size();
+  result->timeout_s = call.timeout_s > 0 ? call.timeout_s : timeout_s_;
+  result->keep = call.keep;
+  result->hold(shared_from_this());  // the stages refer to the group
+  return result;
+}
+
+OperationPtr Group::new_collective(const char* operation, int64_t num_bytes, const Call& call) {
+  OperationPtr result = new_operation(operation, num_bytes, call);
+  result->sequence = ++num_collectives_;
+  return result;
+}
+
+OperationPtr Group::new_point_to_point(const char* operation, int64_t num_bytes, int peer, const Call& call) {
+  OperationPtr result = new_operation(operation, num_bytes, call);
+  result->sequence = ++num_point_to_point_;
+  result->peer = peer;
+  return result;
+}
+
+int Group::tag_of(const Operation& collective) const {
+  const int first = max_user_tag() + 1;
+  return first + static_cast<int>(collective.sequence % static_cast<uint64_t>(Engine::instance().max_tag() - first));
+}
+
+void Group::shut_down() {
+  if (is_shut_down_.exchange(true)) return;
+  Engine& engine = Engine::instance();
+  if (!engine.is_ready()) return;
+  engine.locked([&] {
+    if (!engine.has_open_operations(*name_)) MPI_Comm_free(&comm_);
+  });
+}
+
+}  // namespace mfugaku::comm

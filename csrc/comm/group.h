@@ -1,0 +1,63 @@
+// A communicator of some ranks, with the numbering of its operations.
+#pragma once
+
+#include <mpi.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine.h"
+
+namespace mfugaku::comm {
+
+// How one call is to be run: its timeout (0: the group's) and the owners of the memory it touches.
+struct Call {
+  double timeout_s = 0;
+  Keep keep;
+};
+
+class Group : public std::enable_shared_from_this<Group> {
+ public:
+  // Collective over the members alone. `mpi_ranks[i]` is the MPI_COMM_WORLD rank of the group's rank i; all members
+  // pass the same name and ranks. Throws CommFailure when they do not, or when a member does not come in time.
+  static std::shared_ptr<Group> create(std::string name, std::vector<int> mpi_ranks, int rank, double timeout_s);
+  Group(const Group&) = delete;
+  Group& operator=(const Group&) = delete;
+
+  const std::string& name() const { return *name_; }
+  int rank() const { return rank_; }
+  int size() const { return static_cast<int>(mpi_ranks_.size()); }
+  MPI_Comm comm() const { return comm_; }
+  void set_timeout_s(double timeout_s) { timeout_s_ = timeout_s; }
+  double timeout_s() const { return timeout_s_; }
+  uint64_t num_collectives() const { return num_collectives_.load(); }
+  // Tags of point-to-point calls are 0 ... max_user_tag(); those above belong to our collectives.
+  int max_user_tag() const { return Engine::instance().max_tag() / 2; }
+
+  // A new operation of this group, not yet submitted. Collectives are numbered alike on all members.
+  OperationPtr new_collective(const char* operation, int64_t num_bytes, const Call& call);
+  OperationPtr new_point_to_point(const char* operation, int64_t num_bytes, int peer, const Call& call);
+  // The tag for the messages of a collective, distinct for those in flight together.
+  int tag_of(const Operation& collective) const;
+
+  // Frees the communicator; to be called in the same order on all members. Later calls on the group throw.
+  void shut_down();
+
+ private:
+  Group(std::string name, std::vector<int> mpi_ranks, int rank, double timeout_s);
+  void connect();
+  OperationPtr new_operation(const char* operation, int64_t num_bytes, const Call& call);
+
+  std::shared_ptr<const std::string> name_;
+  std::vector<int> mpi_ranks_;
+  int rank_;
+  double timeout_s_;
+  MPI_Comm comm_ = MPI_COMM_NULL;
+  std::atomic<uint64_t> num_collectives_{0}, num_point_to_point_{0};
+  std::atomic<bool> is_shut_down_{false};
+};
+
+}  // namespace mfugaku::comm

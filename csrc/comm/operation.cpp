@@ -1,0 +1,29 @@
+#include "operation.h"
+
+#include <sstream>
+
+namespace mfugaku::comm {
+
+void check_mpi(int code, const char* call) {
+  if (code == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING] = "";
+  int length = 0;
+  MPI_Error_string(code, text, &length);
+  throw CommFailure(std::string(call) + " failed: " + std::string(text, static_cast<size_t>(length)));
+}
+
+std::string Operation::describe() const {
+  std::ostringstream text;
+  text << name << " number " << sequence << " of group '" << (group ? *group : "?") << "' (rank " << rank << " of "
+       << group_size << ", with ";
+  if (is_receive_any)
+    text << "any rank";
+  else if (peer >= 0)
+    text << "rank " << peer;
+  else
+    text << "all " << group_size << " ranks";
+  text << ", " << num_bytes << " bytes)";
+  return text.str();
+}
+
+}  // namespace mfugaku::comm

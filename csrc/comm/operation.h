@@ -1,0 +1,60 @@
+// One communication in flight: stages that post nonblocking MPI requests, run one after the other by the engine.
+#pragma once
+
+#include <mpi.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "types.h"
+
+namespace mfugaku::comm {
+
+// Turns an MPI error code into CommFailure with MPI's own words.
+void check_mpi(int code, const char* call);
+
+struct Operation {
+  using Stage = std::function<void(Operation&)>;
+
+  // What it is, for messages, statistics and the trace.
+  const char* name = "";
+  std::shared_ptr<const std::string> group;
+  uint64_t sequence = 0;
+  int64_t num_bytes = 0;
+  int rank = 0, group_size = 1;
+  int peer = -1;             // rank in the group; -1: all of them
+  bool is_receive_any = false;
+  double timeout_s = 0;
+  double start_s = 0;
+  std::atomic<double> wait_start_s{0};
+  double end_s = 0;
+
+  // The work. A stage posts requests (or none) and is followed by the next one when all of them are complete.
+  std::vector<Stage> stages;
+  size_t next_stage = 0;
+  std::vector<MPI_Request> requests;
+  std::vector<int64_t> expected_bytes;  // per request: bytes a receive must bring, -1 for anything else
+  Keep keep;
+
+  // The outcome; `error` and `source` may be read once `done` is true.
+  std::atomic<bool> done{false};
+  std::string error;
+  int source = -1;
+  std::vector<std::function<void()>> callbacks;  // guarded by the engine's lock until done
+
+  void add_request(MPI_Request request, int64_t expected = -1) {
+    requests.push_back(request);
+    expected_bytes.push_back(expected);
+  }
+  void hold(std::shared_ptr<void> memory) { keep.push_back(std::move(memory)); }
+
+  // "all_reduce number 7 of group 'tp' (rank 1 of 4, with all ranks, 1024 bytes)"
+  std::string describe() const;
+};
+
+using OperationPtr = std::shared_ptr<Operation>;
+
+}  // namespace mfugaku::comm

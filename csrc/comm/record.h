@@ -1,0 +1,50 @@
+// What the run report wants to know: totals per group and operation, and a bounded trace of single operations.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace mfugaku::comm {
+
+struct Totals {
+  int64_t num_calls = 0;
+  int64_t num_bytes = 0;
+  double wait_s = 0;
+};
+
+// Times in seconds on CLOCK_MONOTONIC. wait_start_s equals end_s when nobody waited before the operation was over.
+struct TraceEvent {
+  std::shared_ptr<const std::string> group;
+  const char* operation = "";
+  uint64_t sequence = 0;
+  int64_t num_bytes = 0;
+  double start_s = 0, wait_start_s = 0, end_s = 0;
+};
+
+class Recorder {
+ public:
+  static constexpr size_t kTraceCapacity = size_t{1} << 16;  // the oldest events give way
+
+  void count_call(const std::string& group, const char* operation, int64_t num_bytes);
+  void add_wait(const std::string& group, const char* operation, double wait_s);
+  void trace(TraceEvent event);
+
+  std::vector<std::pair<std::pair<std::string, std::string>, Totals>> totals();
+  void reset_totals();
+  void set_tracing(bool on);
+  std::vector<TraceEvent> drain_trace();
+
+ private:
+  std::mutex mutex_;
+  std::map<std::pair<std::string, std::string>, Totals> totals_;
+  bool tracing_ = false;
+  std::vector<TraceEvent> ring_;
+  size_t next_ = 0;
+};
+
+}  // namespace mfugaku::comm

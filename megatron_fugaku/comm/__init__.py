@@ -1,0 +1,46 @@
+"""MPI for torch.distributed.
+
+Importing this package registers the backend: afterwards ``torch.distributed.init_process_group("mpi")`` works with a
+stock torch wheel, under ``mpirun`` or ``srun`` without any further variable or argument, and in a single process. The
+backend's own name is ``mfugaku``; a torch that was built with MPI keeps its own ``"mpi"``. Import this package before
+taking ``init_process_group`` or ``new_group`` out of ``torch.distributed`` by name.
+
+``python -m megatron_fugaku.comm script.py ...`` runs an unmodified script this way.
+
+What runs is a C++ extension over whatever MPI it was built with; MPI starts with the first process group, not with the
+import. Process groups are made by their members alone, all calls are nonblocking inside, and whoever waits drives
+everything that is in flight.
+"""
+
+from megatron_fugaku.comm.diagnostics import (
+    GroupStatistics,
+    TraceEvent,
+    build_info,
+    drain_trace,
+    mpi_library_version,
+    reset_statistics,
+    set_tracing,
+    statistics,
+)
+from megatron_fugaku.comm.endings import abort, install_excepthook
+from megatron_fugaku.comm.rank_info import RankInfo, rank_info
+from megatron_fugaku.comm.registration import BACKEND, register
+
+__all__ = [
+    "BACKEND",
+    "GroupStatistics",
+    "RankInfo",
+    "TraceEvent",
+    "abort",
+    "build_info",
+    "drain_trace",
+    "install_excepthook",
+    "mpi_library_version",
+    "rank_info",
+    "register",
+    "reset_statistics",
+    "set_tracing",
+    "statistics",
+]
+
+register()

@@ -1,0 +1,57 @@
+"""Who this process is in its job, read from the launcher's environment without starting MPI."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RankInfo:
+    """This process among all, and among those of its node.
+
+    ``launcher`` is the family of variables that told: ``torchrun``, ``openmpi``, ``pmi``, ``pjm``, ``slurm`` or
+    ``none``; with ``none`` the process is alone. Local numbers are 0 and 1 where the launcher does not say.
+    """
+
+    rank: int
+    world_size: int
+    local_rank: int
+    local_world_size: int
+    launcher: str
+
+
+# Launcher, then its variables for rank, world size, local rank, local world size. The first launcher whose rank and
+# size are both set counts. Explicit torch variables win; mpirun inside a Slurm allocation sees SLURM_* of its parent,
+# so Open MPI's own come before Slurm's. MPICH's Hydra sets PMI_*, Fujitsu MPI
+# under PJM PMIX_RANK.
+_LAUNCHERS = (
+    ("torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
+    (
+        "openmpi",
+        "OMPI_COMM_WORLD_RANK",
+        "OMPI_COMM_WORLD_SIZE",
+        "OMPI_COMM_WORLD_LOCAL_RANK",
+        "OMPI_COMM_WORLD_LOCAL_SIZE",
+    ),
+    ("pmi", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
+    ("pjm", "PMIX_RANK", "PJM_MPI_PROC", "PLE_RANK_ON_NODE", "PJM_PROC_BY_NODE"),
+    ("slurm", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"),
+)
+
+
+def _number(environ: Mapping[str, str], name: str) -> int | None:
+    # Slurm writes task counts like "4(x2)": the number of the first node.
+    text = environ.get(name, "").partition("(")[0].partition(",")[0]
+    return int(text) if text.isdecimal() else None
+
+
+def rank_info(environ: Mapping[str, str] | None = None) -> RankInfo:
+    """Return this process's place in its job; a process without a launcher is rank 0 of 1."""
+    source = os.environ if environ is None else environ
+    for launcher, *names in _LAUNCHERS:
+        rank, world_size, local_rank, local_world_size = (_number(source, name) for name in names)
+        if rank is not None and world_size is not None:
+            return RankInfo(rank, world_size, local_rank or 0, local_world_size or 1, launcher)
+    return RankInfo(0, 1, 0, 1, "none")

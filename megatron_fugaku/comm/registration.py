@@ -1,0 +1,207 @@
+"""Registers the backend with torch.distributed, and lets it answer to the name "mpi".
+
+torch decides about the name "mpi" before it looks at registered backends, so two functions are wrapped to translate it:
+``init_process_group``, which also finds rank, size and a store without any environment variable, and ``new_group``. Both
+wrappers do nothing but that, and only when the name is used.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import inspect
+import os
+import socket
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+import torch.distributed.distributed_c10d as c10d
+
+from megatron_fugaku import environment
+from megatron_fugaku.comm.endings import install_excepthook
+from megatron_fugaku.comm.extension import load_extension
+from megatron_fugaku.comm.rank_info import rank_info
+from megatron_fugaku.errors import CommError
+
+BACKEND = "mfugaku"
+
+# MPI ranks by torch rank of the default group; empty while that group is of another backend.
+_mpi_rank_of: list[int] = []
+
+
+def _start_mpi() -> tuple[int, int]:
+    """Initialise MPI once; return this process's rank and the number of processes."""
+    extension = load_extension()
+    if not extension.is_ready():
+        atexit.register(extension.stop_thread)
+    rank, size = extension.initialize(
+        progress_thread=environment.get("MFUGAKU_COMM_PROGRESS_THREAD"),
+        tracing=environment.get("MFUGAKU_COMM_TRACE"),
+        timeout_s=environment.get("MFUGAKU_COMM_TIMEOUT_S"),
+    )
+    if size > 1:
+        install_excepthook()
+    return rank, size
+
+
+def _timeout_s(group_timeout) -> float:
+    """The group's timeout, cut to MFUGAKU_COMM_TIMEOUT_S where that is set."""
+    limit_s = group_timeout.total_seconds()
+    if "MFUGAKU_COMM_TIMEOUT_S" in os.environ:
+        limit_s = min(limit_s, environment.get("MFUGAKU_COMM_TIMEOUT_S"))
+    return limit_s
+
+
+def _exchange_ranks(torch_rank: int, world_size: int) -> list[int]:
+    """Return the MPI ranks in the order of the torch ranks, which may differ. Collective over the job."""
+    _, num_processes = _start_mpi()
+    if world_size != num_processes:
+        raise CommError(
+            f"the process group is to have {world_size} ranks, but MPI started {num_processes} processes",
+            "every process of the job must be a rank of the default group",
+            "start as many processes as WORLD_SIZE says, or leave RANK and WORLD_SIZE unset",
+            "WORLD_SIZE",
+        )
+    torch_ranks = load_extension().all_gather_int(torch_rank)
+    if sorted(torch_ranks) != list(range(world_size)):
+        raise CommError(
+            f"the processes call themselves ranks {torch_ranks}, which are not 0 to {world_size - 1} once each",
+            "every rank must exist exactly once",
+            "set RANK differently for every process, or leave RANK and WORLD_SIZE unset",
+            "RANK",
+        )
+    return [torch_ranks.index(rank) for rank in range(world_size)]
+
+
+def _create_backend(options, _backend_options=None):
+    """Make the backend of one process group; torch calls this on the group's members."""
+    rank, size = options.group_rank, options.group_size
+    global_ranks = list(options.global_ranks_in_group)
+    if not global_ranks:
+        _mpi_rank_of[:] = _exchange_ranks(rank, size)
+        mpi_ranks = list(_mpi_rank_of)
+    elif _mpi_rank_of:
+        mpi_ranks = [_mpi_rank_of[global_rank] for global_rank in global_ranks]
+    else:
+        # The default group is of another backend: its members tell each other through the store.
+        mpi_rank, _ = _start_mpi()
+        options.store.set(f"mpi_rank/{rank}", str(mpi_rank))
+        mpi_ranks = [int(options.store.get(f"mpi_rank/{member}")) for member in range(size)]
+    return load_extension().MpiBackend(options.group_id, mpi_ranks, rank, _timeout_s(options.timeout))
+
+
+def _own_address(extension) -> str:
+    """Return an address of this node that every rank can reach. Collective over the job."""
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_bytes()
+    is_one_node = len(set(extension.all_gather_int(zlib.crc32(boot_id) >> 1))) == 1
+    if os.environ.get("MASTER_ADDR"):
+        return os.environ["MASTER_ADDR"]
+    if is_one_node:
+        return "127.0.0.1"
+    # Connecting a UDP socket sends nothing, but chooses the network interface that leads outwards.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("10.255.255.255", 1))
+            return probe.getsockname()[0]
+        except OSError:
+            return socket.gethostname()
+
+
+def _build_store(rank: int, world_size: int, timeout) -> dist.Store:
+    """Make a TCPStore on a free port of rank 0's node; its address travels over MPI. Collective over the job."""
+    extension = load_extension()
+    root = _exchange_ranks(rank, world_size)[0]
+    address = _own_address(extension)
+    if rank == 0:
+        store = dist.TCPStore(address, 0, world_size, is_master=True, wait_for_workers=False, timeout=timeout)
+        extension.broadcast_text(f"{address} {store.port}", root)
+        return store
+    address, port = extension.broadcast_text("", root).split()
+    return dist.TCPStore(address, int(port), world_size, is_master=False, wait_for_workers=False, timeout=timeout)
+
+
+def _translated(backend: Any) -> Any:
+    """Return the backend string with our name in place of "mpi"; anything else as it is."""
+    if not isinstance(backend, str):
+        return backend
+    parts = [part.partition(":") for part in backend.lower().split(",")]
+    return ",".join(
+        f"{device}:{BACKEND if name == 'mpi' else name}" if colon else BACKEND if device == "mpi" else device
+        for device, colon, name in parts
+    )
+
+
+def _is_ours(backend: Any) -> bool:
+    return isinstance(backend, str) and BACKEND in backend.replace(":", ",").split(",")
+
+
+def _number(explicit: int, variable: str, otherwise: int) -> int:
+    """An explicit argument, else the environment variable, else what MPI says."""
+    return explicit if explicit != -1 else int(os.environ.get(variable, otherwise))
+
+
+def _complete_arguments(arguments: dict[str, Any]) -> None:
+    """Fill in rank, world_size and store of an ``init_process_group`` call from MPI."""
+    mpi_rank, num_processes = _start_mpi()
+    rank = arguments["rank"] = _number(arguments.get("rank", -1), "RANK", mpi_rank)
+    world_size = arguments["world_size"] = _number(arguments.get("world_size", -1), "WORLD_SIZE", num_processes)
+    has_rendezvous = arguments.get("init_method") not in (None, "env://") or (
+        "MASTER_ADDR" in os.environ and "MASTER_PORT" in os.environ
+    )
+    if arguments.get("store") is None and not has_rendezvous:
+        arguments["store"] = _build_store(rank, world_size, arguments.get("timeout") or dist.default_pg_timeout)
+        arguments["init_method"] = None
+    # Libraries that ask the environment and not torch.distributed find the same answers there.
+    info = rank_info()
+    for name, value in (
+        ("RANK", rank),
+        ("WORLD_SIZE", world_size),
+        ("LOCAL_RANK", info.local_rank),
+        ("LOCAL_WORLD_SIZE", info.local_world_size),
+    ):
+        os.environ.setdefault(name, str(value))
+
+
+def _wrap_init_process_group(original: Callable) -> Callable:
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def init_process_group(*args, **kwargs):
+        arguments = signature.bind(*args, **kwargs).arguments
+        arguments["backend"] = _translated(arguments.get("backend"))
+        if _is_ours(arguments["backend"]):
+            _complete_arguments(arguments)
+        return original(**arguments)
+
+    return init_process_group
+
+
+def _wrap_new_group(original: Callable) -> Callable:
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def new_group(*args, **kwargs):
+        arguments = signature.bind(*args, **kwargs).arguments
+        arguments["backend"] = _translated(arguments.get("backend"))
+        if _is_ours(arguments["backend"]):
+            _start_mpi()  # collective over the job: the ranks outside the group come here, and not to its creation
+        return original(**arguments)
+
+    return new_group
+
+
+def register() -> None:
+    """Register the backend ``mfugaku``, and the name "mpi" unless torch has an MPI of its own. Idempotent."""
+    if BACKEND.upper() in dist.Backend._plugins:
+        return
+    dist.Backend.register_backend(BACKEND, _create_backend, extended_api=True, devices=["cpu"])
+    if dist.is_mpi_available():
+        return
+    for name, wrap in (("init_process_group", _wrap_init_process_group), ("new_group", _wrap_new_group)):
+        wrapper = wrap(getattr(c10d, name))
+        setattr(c10d, name, wrapper)
+        setattr(dist, name, wrapper)
+    c10d._MPI_AVAILABLE = True  # what dist.is_mpi_available() answers
