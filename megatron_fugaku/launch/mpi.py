@@ -42,15 +42,14 @@ def parse_mpirun_version(text: str) -> tuple[str, str] | None:
 
 
 def _backend_mpirun() -> str | None:
-    """The mpirun that stands beside the compiler the MPI backend was built with."""
+    """The mpirun that stands beside the compiler the MPI backend was built with; loads torch."""
     from importlib import import_module
 
     try:
-        info = import_module("megatron_fugaku.comm").build_info()
-    except (ImportError, AttributeError, OSError):
+        compiler = import_module("megatron_fugaku.comm").build_info()["mpi_compiler"]
+    except (ImportError, EnvironmentError):
         return None
-    compiler = info.get("mpicxx") if isinstance(info, Mapping) else getattr(info, "mpicxx", None)
-    path = shutil.which(str(compiler)) if compiler else None
+    path = shutil.which(compiler.split()[0])
     mpirun = Path(path).parent / "mpirun" if path else None
     return str(mpirun) if mpirun and os.access(mpirun, os.X_OK) else None
 
@@ -61,8 +60,12 @@ def mpirun_candidates() -> list[str]:
     if chosen:
         return [chosen]
     beside = Path(sys.executable).parent / "mpirun"
-    found = [_backend_mpirun(), str(beside) if beside.exists() else None, shutil.which("mpirun"), shutil.which("mpiexec")]
-    return list(dict.fromkeys(path for path in found if path))
+    found = [str(beside) if beside.exists() else None, shutil.which("mpirun"), shutil.which("mpiexec")]
+    found = list(dict.fromkeys(path for path in found if path))
+    # The ranks must be started by the MPI that the backend calls; asking it takes seconds, so only when in doubt.
+    if len({Path(path).parent for path in found}) > 1 and (backend := _backend_mpirun()):
+        found = list(dict.fromkeys([backend, *found]))
+    return found
 
 
 def find_mpirun() -> MpiRun:
