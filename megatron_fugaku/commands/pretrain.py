@@ -1,0 +1,35 @@
+"""``mfugaku pretrain CONFIG [section.key=value ...]``, started by mpirun or srun on every rank."""
+
+from __future__ import annotations
+
+import argparse
+
+from megatron_fugaku import comm
+from megatron_fugaku.config import check_config, load_config
+from megatron_fugaku.errors import MegatronFugakuError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("config", help="YAML file of the run")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="changes to the file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the run, then train."""
+    launched = comm.rank_info()
+    try:
+        config = load_config(args.config, args.overrides)
+        check_config(config, world_size=launched.world_size)
+    except MegatronFugakuError as error:
+        if launched.rank == 0:
+            raise
+        return error.exit_code
+    from megatron_fugaku.train.runtime import distributed_runtime
+
+    with distributed_runtime(config):
+        from megatron_fugaku.checkpoint import DistCheckpointer
+        from megatron_fugaku.train import pretrain
+
+        pretrain(config, DistCheckpointer(config))
+    return 0

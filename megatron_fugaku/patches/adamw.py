@@ -1,0 +1,64 @@
+"""AdamW with the interface of Apex's FusedAdam, computed by torch's fused CPU kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch.optim.adam import adam
+from torch.optim.adamw import adamw
+
+
+class FusedAdamW(torch.optim.Optimizer):
+    """AdamW (Loshchilov and Hutter, arXiv:1711.05101) that counts its steps per parameter group.
+
+    megatron-core shards, saves and restores the state of Apex's FusedAdam, whose only per-parameter state are the
+    two moments; torch's own AdamW keeps a step tensor per parameter, which those paths do not know. The arithmetic
+    is that of :func:`torch.optim.adamw.adamw` with ``fused=True``.
+
+    Args:
+        params: parameters or groups, fp32.
+        lr: learning rate.
+        betas: decay of the first and second moment.
+        eps: added to the root of the second moment.
+        weight_decay: decoupled when ``adam_w_mode``, otherwise added to the gradient.
+        adam_w_mode: False gives Adam.
+    """
+
+    def __init__(self, params: Iterable, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
+                 eps: float = 1e-8, weight_decay: float = 0.0, adam_w_mode: bool = True):
+        if lr < 0 or eps < 0 or weight_decay < 0 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"lr {lr}, eps {eps}, weight_decay {weight_decay} must not be negative and betas {betas} "
+                             "must lie in [0, 1)")
+        self.adam_w_mode = adam_w_mode
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient; return the closure's loss, if one is given."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            group["step"] = group.get("step", 0) + 1
+            if not params:
+                continue
+            for param in params:
+                state = self.state[param]
+                if not state:
+                    state["exp_avg"] = torch.zeros_like(param)
+                    state["exp_avg_sq"] = torch.zeros_like(param)
+            beta1, beta2 = group["betas"]
+            update = adamw if self.adam_w_mode else adam
+            update(
+                params, [p.grad for p in params], [self.state[p]["exp_avg"] for p in params],
+                [self.state[p]["exp_avg_sq"] for p in params], [],
+                # torch's kernel advances each of these by one before it uses it.
+                [torch.tensor(float(group["step"] - 1)) for _ in params],
+                foreach=False, capturable=False, differentiable=False, fused=True, grad_scale=None, found_inf=None,
+                amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"], weight_decay=group["weight_decay"],
+                eps=group["eps"], maximize=False)
+        return loss

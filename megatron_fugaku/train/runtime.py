@@ -1,0 +1,74 @@
+"""Starts and ends what every rank needs: MPI, patches, megatron-core's groups and seeds."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from megatron_fugaku import comm, patches
+from megatron_fugaku.config import RunConfig
+
+PIPELINE_SEED_OFFSET = 100
+
+
+def initialize_parallel(config: RunConfig) -> None:
+    """Build megatron-core's groups and seed its random states, as Megatron does; MPI must be initialised.
+
+    No gloo group is made: every operation goes through the MPI backend.
+    """
+    from megatron.core import parallel_state, tensor_parallel
+
+    parallel = config.parallel
+    parallel_state.initialize_model_parallel(
+        tensor_model_parallel_size=parallel.tensor_model_parallel_size,
+        pipeline_model_parallel_size=parallel.pipeline_model_parallel_size,
+        virtual_pipeline_model_parallel_size=parallel.virtual_pipeline_model_parallel_size,
+        create_gloo_process_groups=False,
+    )
+    seed = config.train.seed + PIPELINE_SEED_OFFSET * parallel_state.get_pipeline_model_parallel_rank()
+    torch.manual_seed(seed)
+    tensor_parallel.model_parallel_cuda_manual_seed(seed)
+
+
+@contextlib.contextmanager
+def distributed_runtime(config: RunConfig) -> Iterator[None]:
+    """Run the body with patches applied, the MPI backend started and megatron-core's parallel state ready.
+
+    An exception in the body ends the whole job (:func:`megatron_fugaku.comm.install_excepthook`): the other ranks
+    would otherwise wait for this one for ever.
+    """
+    comm.install_excepthook()
+    patches.apply()
+    torch.distributed.init_process_group("mpi")
+    initialize_parallel(config)
+    yield
+    finalize()
+
+
+def finalize() -> None:
+    """Destroy the groups, in the order that megatron-core and torch need."""
+    from megatron.core import parallel_state
+
+    torch.distributed.barrier()
+    parallel_state.destroy_model_parallel()
+    torch.distributed.destroy_process_group()
+
+
+def axes_by_group() -> dict[str, str]:
+    """Return which parallel dimension each process group serves: its name to ``tp``, ``pp`` or ``dp``."""
+    from megatron.core import parallel_state
+
+    groups = {
+        "dp": (parallel_state.get_data_parallel_group(), parallel_state.get_data_parallel_group(
+            with_context_parallel=True)),
+        "pp": (parallel_state.get_pipeline_model_parallel_group(),
+               parallel_state.get_embedding_group(check_initialized=False)),
+        "tp": (parallel_state.get_tensor_model_parallel_group(),),
+    }
+    return {
+        group.group_name: axis
+        for axis, members in groups.items() for group in members
+        if isinstance(group, torch.distributed.ProcessGroup)
+    }
