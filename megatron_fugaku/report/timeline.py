@@ -53,7 +53,8 @@ class Lane:
 def load_timeline(run_dir: str | Path) -> tuple[dict[int, list[Span]], list[str]]:
     """Read ``timeline/rank*.jsonl``.
 
-    Of a step recorded twice, after a resume, the later recording counts.
+    The spans of a step stand in the order in which they began, or in that in which they ended. Of a step recorded
+    twice, after a resume, the later recording counts.
 
     Returns:
         spans per iteration, in order of iteration, and notes about lines that were cut off. Both are empty when the
@@ -88,7 +89,7 @@ def _latest_recordings(path: Path, rank: int, records: Iterable[tuple[int, dict[
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}, line {number}: not a span: {error}", "the timeline cannot be drawn from it",
                             "repair or remove that line", f"{path}:{number}") from error
-        # Spans are recorded as they begin or as they end, so only a new recording goes back in both.
+        # Only a new recording goes back in both.
         if (previous is None or span.iteration != previous.iteration
                 or (span.start_s < previous.start_s and span.end_s < previous.end_s)):
             recordings[span.iteration] = []
