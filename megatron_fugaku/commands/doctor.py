@@ -12,8 +12,8 @@ from megatron_fugaku.errors import EnvironmentError
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the one option."""
-    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the findings as JSON; - is standard output, "
-                        "in place of the table")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the findings as JSON; - prints them "
+                        "as JSON in place of the table")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -28,7 +28,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     def add_way(name: str, help_line: str) -> argparse.ArgumentParser:
         way = ways.add_parser(name, help=help_line, description=help_line)
         way.add_argument("config", metavar="CONFIG", help="YAML file of the run")
-        way.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for example train.train_iters=20 or scale=toy")
+        way.add_argument("overrides", nargs="*", metavar="KEY=VALUE",
+                         help="for example train.train_iters=20 or scale=toy")
         return way
 
     local = add_way("local", "start the ranks on this machine with mpirun, and watch over them")

@@ -37,7 +37,7 @@ ARM_ISA = ("asimd", "sve", "sve2", "bf16", "i8mm", "svebf16")
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: ``status`` is "ok", "note" or "missing"; ``advice`` says what to do about the last two."""
+    """One line of the report: ``status`` is "ok", "note" or "missing", and ``advice`` is for the last two."""
 
     what: str
     value: str
@@ -122,7 +122,7 @@ def probe_memory() -> Iterator[Finding]:
                   "" if enough else "the quickstart's four ranks want about 4 GiB: start fewer ranks or close programs")
     limit = machine.read_memory_limit_bytes()
     if limit is not None and limit < total:
-        yield Finding("memory limit (cgroup)", _size(limit), "note", "ranks beyond it are killed; ask for more if needed")
+        yield Finding("memory limit (cgroup)", _size(limit), "note", "processes that exceed it are killed")
     transparent = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     mode = transparent.read_text().split("[")[1].split("]")[0] if transparent.exists() else "not available"
     yield Finding("huge pages", f"transparent: {mode}; reserved: {memory.get('HugePages_Total', 0)} of "

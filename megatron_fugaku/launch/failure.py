@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RankFailure:
-    """How a job failed: ``rank`` is None when nothing told it; of ``signal_number`` and ``exit_code`` at most one is set."""
+    """How a job failed: ``rank`` is None when unknown; of ``signal_number`` and ``exit_code`` at most one is set."""
 
     rank: int | None
     signal_number: int | None = None
@@ -34,7 +34,8 @@ class RankFailure:
 
 # Open MPI 4 says "mpirun", Open MPI 5 "prterun"; both wrap lines at about 75 columns.
 _ABORTS = (
-    re.compile(r"MPI_ABORT was invoked on rank\s+(?P<rank>\d+)\s+in\s+communicator.*?errorcode\s+(?P<code>-?\d+)", re.S),
+    re.compile(r"MPI_ABORT was invoked on rank\s+(?P<rank>\d+)\s+in\s+communicator.*?errorcode\s+(?P<code>-?\d+)",
+               re.S),
     re.compile(r"MPI_Abort\(\S+\s*(?P<code>-?\d+)\) - process (?P<rank>\d+)"),
 )
 _SIGNALS = (re.compile(r"process\s+rank\s+(?P<rank>\d+)\s+with\s+PID\s+\d+\s+on\s+node\s+\S+\s+exited\s+on\s+signal\s+"

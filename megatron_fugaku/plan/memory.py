@@ -144,9 +144,53 @@ def _layer_activation_elements(config: RunConfig, granularity: str | None) -> fl
     return elements
 
 
-def _stage_granularity(config: RunConfig, stage: int) -> str | None:
-    stages = config.recompute.recompute_pipeline_stages
-    return config.recompute.recompute_granularity if stages is None or stage in stages else None
+def _layer_passes_in_flight(config: RunConfig, stage: int, num_microbatches: int) -> int:
+    """Layers times micro-batches whose activations a stage holds at most, in 1F1B or its interleaved form."""
+    pp = config.parallel.pipeline_model_parallel_size
+    chunks = config.parallel.virtual_pipeline_model_parallel_size or 1
+    layers = config.model.num_layers // pp
+    if chunks == 1:
+        return min(num_microbatches, pp - stage) * layers
+    warmup = 2 * (pp - stage - 1) + (chunks - 1) * pp
+    return min(num_microbatches * chunks, warmup + 1) * (layers // chunks)
+
+
+def _activation_bytes(config: RunConfig, stage: int, num_microbatches: int) -> tuple[int, int]:
+    """Return (bytes kept for the backward pass, bytes made again while it runs) of one rank of a stage."""
+    element = 2 if config.train.precision == "bf16" else 4
+    recompute = config.recompute
+    stages = recompute.recompute_pipeline_stages
+    granularity = recompute.recompute_granularity if stages is None or stage in stages else None
+    passes = _layer_passes_in_flight(config, stage, num_microbatches)
+    plain = _layer_activation_elements(config, None) * element
+    if granularity is None:
+        return int(passes * plain), 0
+    kept = _layer_activation_elements(config, granularity) * element
+    if granularity == "selective":
+        return int(passes * kept), int(plain - kept)
+    group = recompute.recompute_num_layers or 1
+    if (recompute.recompute_method or "uniform") == "uniform":
+        # One input per group of layers is kept, and the whole group comes back at once.
+        return int(passes * kept / group), int(group * plain)
+    chunks = config.parallel.virtual_pipeline_model_parallel_size or 1
+    layers = config.model.num_layers // config.parallel.pipeline_model_parallel_size // chunks
+    share = min(1.0, group / layers)
+    return int(passes * (share * kept + (1 - share) * plain)), int(plain)
+
+
+def _stage_parameters(config: RunConfig, stage: int, vocab_size: int) -> int:
+    """Return the parameters of one rank of a stage; a tied output embedding is a copy on the last stage."""
+    model, parallel = config.model.resolved(), config.parallel
+    tp, pp = parallel.tensor_model_parallel_size, parallel.pipeline_model_parallel_size
+    first, last = stage == 0, stage == pp - 1
+    count = model.num_layers // pp * count_layer_parameters(config, tp)
+    num_embeddings = first + (last and (pp > 1 or model.untie_embeddings_and_output_weights))
+    count += num_embeddings * (vocab_size * model.hidden_size // tp)
+    if first and model.position_embedding_type == "learned_absolute":
+        count += model.max_position_embeddings * model.hidden_size
+    if last:
+        count += model.hidden_size * (2 if model.normalization == "LayerNorm" else 1)
+    return count
 
 
 def plan_memory(config: RunConfig, world_size: int | None = None, vocab_size: int | None = None) -> MemoryPlan:
@@ -160,52 +204,22 @@ def plan_memory(config: RunConfig, world_size: int | None = None, vocab_size: in
     Raises:
         ConfigError: the vocabulary is unknown, or the ranks do not fill whole replicas.
     """
-    model, parallel, train = config.model.resolved(), config.parallel, config.train
+    model, parallel, train = config.model, config.parallel, config.train
     tp, pp = parallel.tensor_model_parallel_size, parallel.pipeline_model_parallel_size
-    chunks = parallel.virtual_pipeline_model_parallel_size or 1
     dp = data_parallel_size(config, config.num_ranks if world_size is None else world_size)
     num_microbatches = max(1, train.global_batch_size // (train.micro_batch_size * dp))
-    element = 2 if train.precision == "bf16" else 4
-    h, layers = model.hidden_size, model.num_layers // pp
     vocab = padded_vocab_size(_vocab_size(config, vocab_size), config)
+    is_bf16 = train.precision == "bf16"
+    # Two moments in fp32, and for bf16 the fp32 weights that are updated.
+    optimizer_bytes = 12 if is_bf16 else 8
+    shards = dp if parallel.use_distributed_optimizer else 1
     stages = []
     for stage in range(pp):
-        first, last = stage == 0, stage == pp - 1
-        parameters = layers * count_layer_parameters(config, tp)
-        if first or (last and pp > 1) or (last and model.untie_embeddings_and_output_weights):
-            both = first and last and model.untie_embeddings_and_output_weights
-            parameters += vocab * h // tp * (2 if both else 1)
-        if first and model.position_embedding_type == "learned_absolute":
-            parameters += model.max_position_embeddings * h
-        if last:
-            parameters += h * (2 if model.normalization == "LayerNorm" else 1)
-        copies = 12 if train.precision == "bf16" else 8
-        optimizer = parameters * copies // (dp if parallel.use_distributed_optimizer else 1)
-
-        granularity = _stage_granularity(config, stage)
-        per_layer = _layer_activation_elements(config, granularity) * element
-        if chunks > 1:
-            layer_passes = min(num_microbatches * chunks, 2 * (pp - stage - 1) + (chunks - 1) * pp + 1) * layers / chunks
-        else:
-            layer_passes = min(num_microbatches, pp - stage) * layers
-        activations = layer_passes * per_layer
-        group = config.recompute.recompute_num_layers or 1
-        again = 0.0
-        if granularity == "full":
-            method = config.recompute.recompute_method or "uniform"
-            if method == "uniform":
-                # One input per group of layers is kept; the whole group comes back at once.
-                activations, again = activations / group, group * _layer_activation_elements(config, None) * element
-            else:
-                share = min(1.0, group / (layers / chunks))
-                plain = _layer_activation_elements(config, None) * element
-                activations = share * activations + (1 - share) * layer_passes * plain
-                again = plain
-        elif granularity == "selective":
-            again = (_layer_activation_elements(config, None) - _layer_activation_elements(config, granularity)) * element
-        logits = 3 * 4 * train.micro_batch_size * model.seq_length * vocab // tp if last else 0
-        stages.append(StageMemory(stage, parameters, parameters * element, parameters * 4, optimizer, int(activations),
-                                  int(again), logits))
+        parameters = _stage_parameters(config, stage, vocab)
+        activations, again = _activation_bytes(config, stage, num_microbatches)
+        logits = 3 * 4 * train.micro_batch_size * model.seq_length * vocab // tp if stage == pp - 1 else 0
+        stages.append(StageMemory(stage, parameters, parameters * (2 if is_bf16 else 4), parameters * 4,
+                                  parameters * optimizer_bytes // shards, activations, again, logits))
     return MemoryPlan(tuple(stages), config.launch.ranks_per_node)
 
 
@@ -226,7 +240,7 @@ def check_memory(plan: MemoryPlan, node_memory_bytes: int, where: str = "launch.
         "optimizer": "switch on parallel.use_distributed_optimizer, or raise the tensor or pipeline size",
     }
     raise PlanError(
-        f"pipeline stage {stage.stage} needs {stage.total_bytes / GIB:.1f} GiB per rank x {plan.ranks_per_node} per node "
-        f"= {plan.node_bytes / GIB:.1f} GiB, but a node has {node_memory_bytes / GIB:.1f} GiB (most of it {largest}: "
+        f"pipeline stage {stage.stage} needs {stage.total_bytes / GIB:.1f} GiB per rank x {plan.ranks_per_node} per "
+        f"node = {plan.node_bytes / GIB:.1f} GiB, but a node has {node_memory_bytes / GIB:.1f} GiB (most is {largest}: "
         f"{getattr(stage, f'{largest}_bytes') / GIB:.1f} GiB)", "the job would be killed for memory on its first step",
         fixes.get(largest, "raise tensor_model_parallel_size or pipeline_model_parallel_size"), where)

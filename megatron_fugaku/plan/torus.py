@@ -60,7 +60,7 @@ class Box:
         return offsets
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def ring_cost(extents: tuple[int, ...], strides: tuple[int, ...], order: tuple[int, ...],
               sizes: tuple[int, ...]) -> tuple[int, int, int]:
     """Return (longest step, all hops, closing hops) of a box's walk closed to a ring, on a torus of ``sizes``.
@@ -159,7 +159,7 @@ class TorusMap:
         }
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _factor_triples(size: int) -> tuple[tuple[int, int, int], ...]:
     divisors = [d for d in range(1, size + 1) if size % d == 0]
     return tuple((a, b, size // (a * b)) for a in divisors for b in divisors if size % (a * b) == 0)
@@ -198,7 +198,7 @@ def plan_torus(ranks: RankMatrix, torus: tuple[int, ...], ranks_per_node: int = 
     ones included; among equals the one that fills more whole axes wins.
 
     Raises:
-        PlanError: the ranks are not as many as the torus holds, or no axis-aligned map exists.
+        PlanError: the ranks are not as many as the torus holds.
     """
     sizes = (ranks_per_node, *torus)
     capacity = int(np.prod(sizes))
@@ -209,6 +209,7 @@ def plan_torus(ranks: RankMatrix, torus: tuple[int, ...], ranks_per_node: int = 
                         "every node of the torus gets the same number of ranks",
                         "change the parallel sizes, the torus or ranks_per_node", "launch.topology")
     best: tuple | None = None
+    # The products agree, so every prime factor of an axis finds a dimension: there is always at least one map.
     for factors in _factorisations(sizes, (ranks.tp, ranks.dp, ranks.pp)):
         for strides in itertools.product(*[_nestings(triple) for triple in factors]):
             boxes, score = [], []
@@ -222,14 +223,10 @@ def plan_torus(ranks: RankMatrix, torus: tuple[int, ...], ranks_per_node: int = 
             else:
                 if best is None or tuple(score) < best[0]:
                     best = (tuple(score), boxes)
-    if best is None:
-        raise PlanError(f"tensor {ranks.tp}, data {ranks.dp} and pipeline {ranks.pp} cannot each be a box of the torus "
-                        f"{shape} with {ranks_per_node} ranks per node", "groups that share links slow each other",
-                        "choose parallel sizes whose factors are those of the torus", "launch.topology")
     return TorusMap(tuple(torus), ranks_per_node, ranks, dict(zip(PRIORITY, best[1], strict=True)))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _best_walk(extents: tuple[int, ...], strides: tuple[int, ...], sizes: tuple[int, ...]) -> tuple[tuple, Box]:
     """Return the cheapest order of walking a box, with its score (smaller is better)."""
     present = [axis for axis, extent in enumerate(extents) if extent > 1]
