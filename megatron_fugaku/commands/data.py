@@ -9,9 +9,7 @@ from pathlib import Path
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml", help="what to read and what to make of it")
-    parser.add_argument(
-        "stages", nargs="*", metavar="STAGE", help="corpus, tokenizer, tokens; all where none is named"
-    )
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help="corpus, tokenizer, tokens; all where none is named")
     parser.add_argument("--output", type=Path, help="folder to write; runs/data/<name of the recipe> if not given")
     parser.add_argument("--workers", type=int, default=None, help="worker processes; one per CPU if not given")
     parser.add_argument("--verify", action="store_true", help="only check the files of an existing folder")

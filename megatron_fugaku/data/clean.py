@@ -19,6 +19,7 @@ _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b\u2060\u
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _TRAILING = re.compile(r"[ \t\u3000]+$", re.MULTILINE)
 _EMPTY_LINES = re.compile(r"\n{3,}")
+_LIST_MARK = re.compile(r"^(?:[-•*]|\d+[.)]) ")
 _ENGLISH_WORD = re.compile(r"(?<![\w/.-])[A-Za-z][a-z']*(?![\w/])")
 
 
@@ -43,18 +44,19 @@ def japanese_share(text: str) -> float:
 
 
 def is_english_prose(paragraph: str) -> bool:
-    """Whether a paragraph is a sentence of English words with no Japanese in it, not a command or an identifier."""
-    if _JAPANESE.search(paragraph) or "\t" in paragraph:
+    """Whether a paragraph is a sentence of English with next to no Japanese in it, not a declaration or a command."""
+    text = _LIST_MARK.sub("", paragraph)
+    if not text[:1].isupper() or text.endswith((";", "{", "}", "\\")) or "\t" in text:
         return False
-    words = paragraph.split()
-    return len(words) >= 5 and len(_ENGLISH_WORD.findall(paragraph)) >= 0.7 * len(words)
+    words = text.split()
+    if len(words) < 4 or len(_JAPANESE.findall(text)) > 0.1 * len(text):
+        return False
+    return len(_ENGLISH_WORD.findall(text)) >= 0.6 * len(words)
 
 
 def drop_foreign_paragraphs(text: str) -> str:
     """``text`` without its lines of English prose (:func:`is_english_prose`); indented lines are code and stay."""
-    return "\n".join(
-        line for line in text.split("\n") if line.startswith((" ", "\t")) or not is_english_prose(line)
-    )
+    return "\n".join(line for line in text.split("\n") if line.startswith((" ", "\t")) or not is_english_prose(line))
 
 
 def reason_to_drop(text: str, language: str, min_characters: int) -> str | None:

@@ -51,7 +51,9 @@ def build_corpus(
     Raises:
         DataError: a required source is missing, or no document is left.
     """
-    settings = hash_settings(format=FORMAT, recipe=recipe.model_dump(mode="json", exclude={"sources": {"__all__": {"path"}}}))
+    # Where a folder lies does not matter, what is in it does: that is in the inputs.
+    shape = recipe.model_dump(mode="json", exclude={"sources": {"__all__": {"path"}}})
+    settings = hash_settings(format=FORMAT, recipe=shape)
     opened, missing = _open_sources(recipe, cache, progress)
     old = load_record(folder)
     inputs = {name: source.digest for name, source in opened.items()}
@@ -72,6 +74,7 @@ def build_corpus(
             except SourceMissing as reason:
                 _note_missing(source, str(reason), missing, progress)
                 del inputs[source.name]
+                (partial / f"{source.name}.jsonl").unlink(missing_ok=True)
         facts = {"sources": _select(kept, recipe, opened), "missing": missing}
         if not any(source["documents"] for source in facts["sources"].values()):
             raise DataError(
@@ -188,7 +191,8 @@ def _select(kept: list[_Kept], recipe: CorpusRecipe, opened: dict[str, SourceFil
         chosen[source.source.name] = flags
         _apply_budget([source], chosen, source.source.max_bytes, recipe.seed)
     for language, budget in recipe.languages.items():
-        _apply_budget([source for source in kept if source.source.language == language], chosen, budget.max_bytes, recipe.seed)
+        group = [source for source in kept if source.source.language == language]
+        _apply_budget(group, chosen, budget.max_bytes, recipe.seed)
     facts = {}
     for source in kept:
         flags = chosen[source.source.name]

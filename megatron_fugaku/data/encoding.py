@@ -33,7 +33,7 @@ def _codec(path: str) -> Codec:
     return Codec(path)
 
 
-def encode_lines(task: tuple[Path, np.dtype, bytes]) -> Encoded:
+def encode_lines(task: tuple[Path, type[np.integer], bytes]) -> Encoded:
     """Encode whole JSONL lines with the model at the given path."""
     path, dtype, block = task
     codec = _codec(str(path))

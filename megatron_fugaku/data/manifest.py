@@ -7,10 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
-from megatron_fugaku.data.stage import FileRecord, hash_file
+from megatron_fugaku.data.stage import MANIFEST, FileRecord, hash_file
 from megatron_fugaku.errors import DataError
 
-FILE_NAME = "manifest.json"
 Split = Literal["train", "valid"]
 
 
@@ -105,7 +104,7 @@ class Manifest(_Model):
 
 def _path_of(path: Path | str) -> Path:
     path = Path(path).absolute()
-    return path / FILE_NAME if path.is_dir() else path
+    return path / MANIFEST if path.is_dir() else path
 
 
 def load_manifest(path: Path | str) -> Manifest:

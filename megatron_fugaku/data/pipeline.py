@@ -11,10 +11,10 @@ from pathlib import Path
 from megatron_fugaku import __version__
 from megatron_fugaku.data.codec import Codec
 from megatron_fugaku.data.corpus import build_corpus
-from megatron_fugaku.data.manifest import FILE_NAME, LanguageFacts, Manifest, SourceFacts, TokenizerFacts
+from megatron_fugaku.data.manifest import LanguageFacts, Manifest, SourceFacts, TokenizerFacts
 from megatron_fugaku.data.progress import Progress
 from megatron_fugaku.data.recipe import Recipe
-from megatron_fugaku.data.stage import StageRecord, find_change, load_record, lock_folder, write_atomic
+from megatron_fugaku.data.stage import MANIFEST, StageRecord, find_change, load_record, lock_folder, write_atomic
 from megatron_fugaku.data.tokenizer_training import MODEL_NAME, build_tokenizer
 from megatron_fugaku.data.tokens import SPLITS, build_tokens, prefix_name
 from megatron_fugaku.data.workers import WorkerPool
@@ -46,8 +46,6 @@ def run_pipeline(
     weights = {language: budget.weight for language, budget in recipe.corpus.languages.items()}
     with lock_folder(output), WorkerPool(num_workers) as pool:
         records: dict[str, StageRecord] = {}
-        # A manifest speaks for all stages at once: it goes before the first of them may change.
-        previous = _take_away(output / FILE_NAME)
         for name in STAGES:
             if name not in stages:
                 if any(STAGES.index(later) > STAGES.index(name) for later in stages):
@@ -73,20 +71,11 @@ def run_pipeline(
             return None
         manifest = build_manifest(recipe, output, records)
         text = manifest.model_dump_json(indent=1) + "\n"
-        if text != previous:
-            progress.say(f"manifest: {output / FILE_NAME}")
-        write_atomic(output / FILE_NAME, text)
+        if not (output / MANIFEST).is_file() or (output / MANIFEST).read_text(encoding="utf-8") != text:
+            write_atomic(output / MANIFEST, text)
+            progress.say(f"manifest: {output / MANIFEST}")
         manifest._folder = output.absolute()
         return manifest
-
-
-def _take_away(path: Path) -> str | None:
-    try:
-        text = path.read_text(encoding="utf-8")
-        path.unlink()
-        return text
-    except FileNotFoundError:
-        return None
 
 
 def _require(folder: Path, name: str) -> StageRecord:

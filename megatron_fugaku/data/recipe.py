@@ -203,7 +203,7 @@ def load_recipe(path: Path | str) -> Recipe:
     """
     path = Path(path)
     try:
-        settings = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+        settings = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except OSError as error:
         raise DataError(
             f"cannot read the recipe {path}: {error.strerror}", "", "give the path of a recipe", str(path)

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from megatron_fugaku.errors import DataError
 
 RECORD = "stage.json"
+MANIFEST = "manifest.json"
 _STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG}
 
 
@@ -107,6 +108,8 @@ def lock_folder(folder: Path) -> Iterator[None]:
 def building(folder: Path) -> Iterator[Path]:
     """A fresh folder to write a stage into; it takes ``folder``'s place when the block ends well.
 
+    The manifest beside ``folder`` speaks for all stages at once, so it goes just before one of them changes.
+
     Raises:
         DataError: the disk is full or cannot be written.
     """
@@ -118,6 +121,7 @@ def building(folder: Path) -> Iterator[Path]:
             partial.mkdir(parents=True)
             yield partial
             shutil.rmtree(old, ignore_errors=True)
+            (folder.parent / MANIFEST).unlink(missing_ok=True)
             if folder.exists():
                 os.replace(folder, old)
             os.replace(partial, folder)

@@ -64,7 +64,7 @@ def build_tokenizer(
             sample += lines
             ticker.advance(1)
     total = sum(sampled_bytes.values())
-    progress.say(f"tokenizer: learning {recipe.vocab_size} pieces from {total / 1e6:.1f} MB, {recipe.num_threads} threads")
+    progress.say(f"tokenizer: learning {recipe.vocab_size:,} pieces from {total / 1e6:.1f} MB of text")
     with building(folder) as partial:
         model = train_tokenizer(sample, recipe)
         (partial / MODEL_NAME).write_bytes(model)
@@ -73,9 +73,7 @@ def build_tokenizer(
         return finish(partial, settings, inputs, facts), False
 
 
-def share_budget(
-    total_bytes: int, sources: Mapping[str, dict], weights: Mapping[str, float | None]
-) -> dict[str, int]:
+def share_budget(total_bytes: int, sources: Mapping[str, dict], weights: Mapping[str, float | None]) -> dict[str, int]:
     """Language → bytes of the sample: by weight (or by size), what a small language cannot fill goes to the others."""
     available: dict[str, int] = {}
     for facts in sources.values():
@@ -209,6 +207,5 @@ def _vocabulary(model: bytes) -> str:
     import sentencepiece
 
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-    return "".join(
-        f"{processor.id_to_piece(token)}\t{processor.get_score(token):g}\n" for token in range(processor.get_piece_size())
-    )
+    tokens = range(processor.get_piece_size())
+    return "".join(f"{processor.id_to_piece(token)}\t{processor.get_score(token):g}\n" for token in tokens)

@@ -69,13 +69,13 @@ def build_tokens(
         facts: dict[str, Any] = {"dtype": np.dtype(dtype).name, "languages": {}, "sources": {}}
         for language, names in sorted(sources.items()):
             writer = _Writer(partial, language, dtype, recipe.valid_share)
-            encode = lambda: _encode(corpus, names, tokenizer / MODEL_NAME, np.dtype(dtype), pool)  # noqa: B023, E731
-            for source, encoded in encode():
+            for source, encoded in _encode(corpus, names, tokenizer / MODEL_NAME, dtype, pool):
                 writer.add(source, encoded)
                 ticker.advance(len(encoded.lengths))
             if recipe.valid_share and writer.needs_another_round:
+                writer.finish()
                 writer = _Writer(partial, language, dtype, recipe.valid_share, held_out=writer.smallest_hash)
-                for source, encoded in encode():
+                for source, encoded in _encode(corpus, names, tokenizer / MODEL_NAME, dtype, pool):
                     writer.add(source, encoded)
             facts["languages"][language] = writer.finish()
             facts["sources"] |= writer.sources
@@ -83,12 +83,12 @@ def build_tokens(
 
 
 def _encode(
-    corpus: Path, names: Sequence[str], model: Path, dtype: np.dtype, pool: WorkerPool
+    corpus: Path, names: Sequence[str], model: Path, dtype: type[np.integer], pool: WorkerPool
 ) -> Iterator[tuple[str, Encoded]]:
     """(source, encoded block) of all documents, in order."""
     order: list[str] = []
 
-    def blocks() -> Iterator[tuple[Path, np.dtype, bytes]]:
+    def blocks() -> Iterator[tuple[Path, type[np.integer], bytes]]:
         for name in names:
             with (corpus / f"{name}.jsonl").open("rb") as file:
                 while lines := file.readlines(BLOCK_BYTES):

@@ -8,11 +8,18 @@ from megatron_fugaku.data.readers.errors import Unreadable
 from megatron_fugaku.data.readers.joining import collapse
 
 DROPPED_TAGS = frozenset(
-    "script style nav header footer aside noscript form button svg head template iframe object input select".split()
-)
+    ("script", "style", "nav", "header", "footer", "aside", "noscript", "form", "button", "svg", "head", "template",
+     "iframe", "object", "input", "select")
+)  # fmt: skip
 DROPPED = ("//*[@role='navigation']", "//a[contains(@class, 'headerlink')]", "//comment()")
-PARAGRAPHS = frozenset("p h1 h2 h3 h4 h5 h6 table ul ol dl blockquote figure section article pre".split())
-LINES = frozenset("div li dt dd tr br hr caption center address main body figcaption thead tbody details summary".split())
+PARAGRAPHS = frozenset(
+    ("p", "h1", "h2", "h3", "h4", "h5", "h6", "table", "ul", "ol", "dl", "blockquote", "figure", "section", "article",
+     "pre")
+)  # fmt: skip
+LINES = frozenset(
+    ("div", "li", "dt", "dd", "tr", "br", "hr", "caption", "center", "address", "main", "body", "figcaption", "thead",
+     "tbody", "details", "summary")
+)  # fmt: skip
 CELLS = frozenset(("td", "th"))
 
 

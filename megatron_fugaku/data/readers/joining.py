@@ -12,5 +12,5 @@ _SPACES = re.compile(r"[ \t\n\r\f\v\u00a0]+")
 
 
 def collapse(text: str) -> str:
-    """Make one line of ``text``: a line end between two Japanese characters vanishes, other white space is one space."""
+    """Make one line of ``text``: line ends between Japanese characters vanish, other white space becomes one space."""
     return _SPACES.sub(" ", _BETWEEN_JAPANESE.sub("", text))

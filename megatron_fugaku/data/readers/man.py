@@ -18,16 +18,18 @@ MAX_UNKNOWN_SHARE = 0.02
 MAX_EXPANSIONS = 20_000
 """Lines that a page's own macros may expand to; a page beyond it defines a loop."""
 
-_FONTS = frozenset("B I R SM SB CW C CR".split())
-_ALTERNATING = frozenset("BR RB BI IB IR RI".split())
-_PARAGRAPHS = frozenset("PP P LP HP Sp".split())
-_BREAKS = frozenset("br sp RS RE in ti ce bp ne SY YS".split())
+_FONTS = frozenset(("B", "I", "R", "SM", "SB", "CW", "C", "CR"))
+_ALTERNATING = frozenset(("BR", "RB", "BI", "IB", "IR", "RI"))
+_PARAGRAPHS = frozenset(("PP", "P", "LP", "HP", "Sp"))
+_BREAKS = frozenset(("br", "sp", "RS", "RE", "in", "ti", "bp", "ne", "SY", "YS"))
 _IGNORED = frozenset(
-    """PD ad na hy nh hla hlm ft ta ps ll lt nr tr cs lf UC AT DT HD sh IX pc ns rs vs ss fam cc c2 ec eo rn rm rr als
-    mso ds1 fp ev po pl ul cu nx af bd warn nop do tm return char color defcolor pso open close write sy sp1 hw cflags
-    device pdfhref rchar schar fchar trf shift length substring chop asciify unformat ab el_ nm nn mk rt it wh ch em
-    TA Id BB EB LINKSTYLE break""".split()
-)
+    ("AT", "DT", "HD", "IX", "PD", "TA", "UC", "ab", "ad", "af", "als", "asciify", "bd", "break", "c2", "cc", "ce",
+     "cflags", "ch", "char", "chop", "close", "color", "cs", "cu", "defcolor", "device", "do", "ec", "em", "eo", "ev",
+     "fam", "fchar", "fp", "ft", "hla", "hlm", "hw", "hy", "it", "length", "lf", "ll", "lt", "mk", "mso", "na", "nh",
+     "nm", "nn", "nop", "nr", "ns", "nx", "open", "pc", "pdfhref", "pl", "po", "ps", "pso", "rchar", "return", "rm",
+     "rn", "rr", "rs", "rt", "schar", "sh", "shift", "ss", "substring", "sy", "ta", "tm", "tr", "trf", "ul",
+     "unformat", "vs", "warn", "wh", "write")
+)  # fmt: skip
 _REQUEST = re.compile(r"^[.'][ \t]*([^\s\\]*)[ \t]*(.*)$", re.DOTALL)
 _NUMBER = re.compile(r"^(?:[-•*·○+o]|\(?[0-9A-Za-z]{1,2}[.)])$")
 
@@ -41,7 +43,7 @@ class _Page:
         self.expects_tag = False
         self.mark = ""
         self.filling = True
-        self.strings = {"C+": "C++", "C`": '"', "C'": '"', "R": "®", "Tm": "™", "lq": "“", "rq": "”", "S": "", "--": "-"}
+        self.strings = {"C+": "C++", "C`": '"', "C'": '"', "R": "®", "Tm": "™", "lq": "“", "rq": "”", "--": "-"}
         self.macros: dict[str, list[str]] = {}
         self.link = ""
         self.unknown = 0

@@ -9,6 +9,7 @@ import os
 import platform
 import sysconfig
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from megatron_fugaku.data.recipe import PathSource, SourceBase, StdlibSource
@@ -72,15 +73,23 @@ def _blocks(name: str, path: Path) -> Iterator[tuple[str, bytes]]:
 def _open_folder(root: Path, names: Sequence[str], reader: str, provenance: dict[str, str]) -> SourceFiles:
     def iterate() -> Iterator[tuple[str, bytes]]:
         for name in names:
-            if reader == "jsonl":
-                yield from _blocks(name, root / name)
-            else:
-                yield gunzip(name, (root / name).read_bytes())
+            with _readable(root / name):
+                if reader == "jsonl":
+                    yield from _blocks(name, root / name)
+                else:
+                    yield gunzip(name, (root / name).read_bytes())
 
-    try:
+    with _readable(root):
         return SourceFiles(_digest(root, names), lambda: Contents(len(names), iterate()), provenance)
-    except OSError as error:
-        raise SourceMissing(f"cannot read {error.filename}: {error.strerror}") from error
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SourceMissing(f"cannot read {getattr(error, 'filename', None) or path}: {reason}") from error
 
 
 def open_path(source: PathSource) -> SourceFiles:
