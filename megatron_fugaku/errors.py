@@ -7,6 +7,17 @@ ends it with a traceback.
 
 from __future__ import annotations
 
+import re
+
+# First words that are commands or names: a capital letter would make them something else.
+_COMMANDS = frozenset(("pip", "apt", "make", "mpirun", "srun", "mfugaku"))
+
+
+def _sentence(part: str) -> str:
+    word = re.match(r"[a-z]+(?=[ ,])", part)
+    capital = word is not None and word[0] not in _COMMANDS
+    return (part[0].upper() + part[1:] if capital else part).rstrip(".") + "."
+
 
 class MegatronFugakuError(Exception):
     """Base of the errors a user can act on.
@@ -21,7 +32,7 @@ class MegatronFugakuError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, why: str = "", fix: str = "", where: str = ""):
-        sentences = [part.rstrip(".") + "." for part in (what, why, fix) if part]
+        sentences = [what.rstrip(".") + ".", *(_sentence(part) for part in (why, fix) if part)]
         super().__init__(" ".join(sentences) + (f" [{where}]" if where else ""))
         self.what, self.why, self.fix, self.where = what, why, fix, where
 

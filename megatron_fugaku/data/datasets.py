@@ -37,7 +37,7 @@ def locate_data(config: RunConfig) -> DataSources:
         return DataSources([str(item) for item in data.data_path or []],
                            [str(item) for item in valid] if valid else None, data.tokenizer_model)
     manifest = load_manifest(data.manifest)
-    train, valid = list(manifest.blend.train), list(manifest.blend.valid)
+    train, valid = manifest.data_path("train"), manifest.data_path("valid")
     if data.blend is not None:
         train, valid = (_weighted(blend, data.blend, data.manifest) for blend in (train, valid))
     return DataSources([str(item) for item in train], [str(item) for item in valid] or None,

@@ -12,7 +12,8 @@ from megatron_fugaku.model.initialize import initialize_parameters
 from megatron_fugaku.model.spec import build_block_spec
 
 
-def build_model_chunks(config: RunConfig, transformer_config: TransformerConfig, vocab_size: int) -> list[GPTModel]:
+def build_model_chunks(config: RunConfig, transformer_config: TransformerConfig, vocab_size: int,
+                       parallel_output: bool = True) -> list[GPTModel]:
     """Build and initialise this rank's model: one chunk, or ``virtual_pipeline_model_parallel_size`` of them.
 
     megatron-core's parallel state must be initialised.
@@ -21,6 +22,7 @@ def build_model_chunks(config: RunConfig, transformer_config: TransformerConfig,
         config: the run.
         transformer_config: from :func:`megatron_fugaku.model.build_transformer_config` for this stage.
         vocab_size: of the tokenizer, before padding.
+        parallel_output: leave the logits cut along the vocabulary, as the loss wants them.
     """
     model = config.model.resolved()
     num_chunks = config.parallel.virtual_pipeline_model_parallel_size or 1
@@ -34,6 +36,7 @@ def build_model_chunks(config: RunConfig, transformer_config: TransformerConfig,
             max_sequence_length=model.max_position_embeddings,
             pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=num_chunks == 1, vp_stage=vp_stage),
             post_process=parallel_state.is_pipeline_last_stage(ignore_virtual=num_chunks == 1, vp_stage=vp_stage),
+            parallel_output=parallel_output,
             share_embeddings_and_output_weights=not model.untie_embeddings_and_output_weights,
             position_embedding_type=model.position_embedding_type,
             rotary_percent=model.rotary_percent,
