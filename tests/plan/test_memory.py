@@ -1,7 +1,13 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from megatron_fugaku.config import build_config
+from megatron_fugaku.config import build_config, dump_config
 from megatron_fugaku.errors import ConfigError, PlanError
+from megatron_fugaku.launch.local import plan_local
 from megatron_fugaku.plan.memory import GIB, check_memory, count_layer_parameters, count_parameters, plan_memory
 
 
@@ -109,3 +115,20 @@ def test_an_unknown_vocabulary_is_refused():
     with pytest.raises(ConfigError, match="model.vocab_size is not given"):
         plan_memory(run)
     assert plan_memory(run, vocab_size=500).stages == plan_memory(config()).stages
+
+
+@pytest.mark.mpi
+@pytest.mark.slow
+@pytest.mark.parametrize("style", [{}, {"style": "llama", "num_query_groups": 2}], ids=["gpt", "llama"])
+def test_the_models_that_megatron_core_builds_have_as_many_parameters(tmp_path, style):
+    run = config(model=style, parallel={"tensor_model_parallel_size": 2, "pipeline_model_parallel_size": 2},
+                 launch={"ranks_per_node": 4})
+    (tmp_path / "run.yaml").write_text(dump_config(run))
+    program = Path(__file__).parent / "programs" / "count_parameters.py"
+    launch = plan_local([sys.executable, str(program), str(tmp_path / "run.yaml")], 4)
+    done = subprocess.run(["env", *(f"{name}={value}" for name, value in launch.variables.items()), *launch.argv],
+                          capture_output=True, text=True, timeout=250, check=True)
+    told = [json.loads(part) for part in done.stdout.replace("}", "}\n").splitlines() if part]
+    assert sorted(entry["rank"] for entry in told) == [0, 1, 2, 3]
+    stages = plan_memory(run).stages
+    assert [entry["count"] for entry in told] == [stages[entry["stage"]].num_parameters for entry in told]
