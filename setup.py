@@ -1,8 +1,9 @@
 """Builds the C++ extensions and says what was built.
 
-``megatron_fugaku.comm._mpi``, the MPI backend of torch.distributed, is built when an MPI compiler is found: ``$MPICXX``,
-else ``mpicxx``, ``mpic++`` or ``mpiFCC`` on PATH. Without one the package installs all the same and says so. Build with
-``pip install --no-build-isolation .`` so that the extension is compiled against the torch that will load it.
+``megatron_fugaku.comm._mpi``, the MPI backend of torch.distributed, is built when an MPI compiler is found:
+``$MPICXX``, else ``mpicxx``, ``mpic++`` or ``mpiFCC`` on PATH. Without one the package installs all the same and says
+so. Build with ``pip install --no-build-isolation .`` so that the extension is compiled against the torch that will
+load it.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ def build_mpi_extension():
         include_dirs=[str(ROOT / "csrc" / "comm")],
         extra_compile_args=[
             "-O3",
+            "-g0",
             "-Wall",
             "-fvisibility=hidden",
             "-DOMPI_SKIP_MPICXX",

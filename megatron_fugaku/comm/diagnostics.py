@@ -10,9 +10,9 @@ from megatron_fugaku.comm.extension import load_extension
 class GroupStatistics(NamedTuple):
     """Totals of one operation on one process group.
 
-    ``group_name`` is torch's name of the group (``group.group_name``); ``num_bytes`` sums this rank's payload: the
-    tensor of all_reduce, reduce, broadcast, gather, scatter, send and recv, the whole gathered output of all_gather, the
-    whole input of reduce_scatter and all_to_all. ``wait_s`` is the time this host spent inside the backend for it.
+    ``group_name`` is torch's name of the group (``group.group_name``). ``num_bytes`` sums this rank's payload: the
+    tensor of all_reduce, reduce, broadcast, gather, scatter, send and recv, the whole gathered output of all_gather,
+    the whole input of reduce_scatter and all_to_all. ``wait_s`` is the time this host spent inside the backend for it.
     """
 
     group_name: str

@@ -47,11 +47,23 @@ def _number(environ: Mapping[str, str], name: str) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
+def _local_numbers(environ: Mapping[str, str], rank: int) -> tuple[int | None, int | None]:
+    """The local rank and size from any launcher that knows this process as `rank`, or None."""
+    for _, rank_name, _, *local_names in _LAUNCHERS:
+        found = [_number(environ, name) for name in local_names]
+        if _number(environ, rank_name) == rank and None not in found:
+            return found[0], found[1]
+    return None, None
+
+
 def rank_info(environ: Mapping[str, str] | None = None) -> RankInfo:
     """Return this process's place in its job; a process without a launcher is rank 0 of 1."""
     source = os.environ if environ is None else environ
     for launcher, *names in _LAUNCHERS:
         rank, world_size, local_rank, local_world_size = (_number(source, name) for name in names)
-        if rank is not None and world_size is not None:
-            return RankInfo(rank, world_size, local_rank or 0, local_world_size or 1, launcher)
+        if rank is None or world_size is None:
+            continue
+        if local_rank is None:
+            local_rank, local_world_size = _local_numbers(source, rank)
+        return RankInfo(rank, world_size, local_rank or 0, local_world_size or 1, launcher)
     return RankInfo(0, 1, 0, 1, "none")

@@ -1,8 +1,8 @@
 """Registers the backend with torch.distributed, and lets it answer to the name "mpi".
 
-torch decides about the name "mpi" before it looks at registered backends, so two functions are wrapped to translate it:
-``init_process_group``, which also finds rank, size and a store without any environment variable, and ``new_group``. Both
-wrappers do nothing but that, and only when the name is used.
+torch decides about the name "mpi" before it looks at registered backends, so two functions are wrapped to translate
+it: ``init_process_group``, which also finds rank, size and a store without any environment variable, and
+``new_group``. Both wrappers do nothing but that, and only when the name is used.
 """
 
 from __future__ import annotations

@@ -1,0 +1,74 @@
+"""How jobs end: timeouts, exceptions, killed ranks, and clean exits."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mpi_helpers import mpi_environment, run_mpi
+
+WORKERS = Path(__file__).parent / "workers"
+pytestmark = [pytest.mark.mpi, pytest.mark.timeout(150)]
+
+
+def run_ending(name: str, num_ranks: int) -> subprocess.CompletedProcess[str]:
+    return run_mpi([str(WORKERS / "endings.py"), name], num_ranks, timeout_s=100)
+
+
+def test_timeouts_say_what_was_awaited():
+    result = run_ending("timeout", 2)
+    raised = [line for line in result.stdout.splitlines() if line.startswith("raised: ")]
+    assert len(raised) == 4, result.stdout + result.stderr
+    all_reduce, recv, tagged, creation = raised
+    assert "all_reduce number 1 of group '" in all_reduce and "rank 0 of 2, with all 2 ranks, 1024 bytes" in all_reduce
+    assert "did not finish within 1 s" in all_reduce and "[MFUGAKU_COMM_TIMEOUT_S]" in all_reduce
+    assert "recv number 1 of group '" in recv and "with rank 1, 8 bytes" in recv
+    assert "did not finish within 0.2 s" in tagged
+    assert "creation number 0 of group" in creation
+    assert "rank 0: seen enough" in result.stderr
+    assert result.returncode == 7
+
+
+def test_an_uncaught_exception_ends_the_job_with_its_traceback():
+    result = run_ending("uncaught_exception", 3)
+    assert result.returncode != 0
+    assert "rank 1: KeyError: 'the tale of rank 1'" in result.stderr
+    assert "rank 1: Traceback (most recent call last):" in result.stderr
+
+
+def test_an_exit_status_of_one_rank_ends_the_job():
+    result = run_ending("exit_status", 2)
+    assert result.returncode == 3
+    assert "rank 1: ends with exit status 3" in result.stderr
+
+
+def test_a_killed_rank_ends_the_job_within_ten_seconds():
+    result = run_ending("killed", 3)
+    end_s = time.monotonic()
+    assert result.returncode != 0
+    assert "signal 9" in result.stderr
+    assert end_s - float(result.stdout) < 10
+
+
+def test_a_clean_exit_needs_no_ceremony():
+    result = run_ending("clean_without_destroying", 3)
+    assert result.returncode == 0, result.stderr
+    assert sorted(result.stdout.split("\n")) == ["", "rank 0 leaves", "rank 1 leaves", "rank 2 leaves"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["reverse"], ["gloo"]])
+def test_an_unmodified_script(arguments, tmp_path):
+    script = ["-m", "megatron_fugaku.comm", str(WORKERS / "unmodified.py"), *arguments, str(tmp_path / "rendezvous")]
+    result = run_mpi(script, 3, timeout_s=100)
+    assert result.returncode == 0, result.stderr
+    assert sorted(result.stdout.split("\n"))[1:] == [f"rank {rank} of 3 is done" for rank in range(3)]
+
+
+def test_a_single_process_needs_no_mpirun():
+    command = [sys.executable, "-m", "megatron_fugaku.comm", str(WORKERS / "unmodified.py")]
+    result = subprocess.run(command, env=mpi_environment(), capture_output=True, text=True, timeout=100, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "rank 0 of 1 is done\n"
