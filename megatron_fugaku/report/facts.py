@@ -37,9 +37,11 @@ def format_flops(flops_per_s: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Write a time: ``12 ms``, ``3.4 s``, ``5 min 12 s``, ``2 h 5 min``."""
+    """Write a time: ``15 µs``, ``12 ms``, ``3.4 s``, ``5 min 12 s``, ``2 h 5 min``."""
     if not math.isfinite(seconds):
         return "–"
+    if 0 < seconds < 0.0009995:
+        return f"{seconds * 1e6:.3g} µs"
     if seconds < 0.9995:
         return f"{seconds * 1e3:.3g} ms"
     if seconds < 99.5:

@@ -80,7 +80,7 @@ def draw_loss(metrics: Metrics) -> str:
         axes = figure.subplots()
         iterations, losses = _series(metrics.train, "lm_loss")
         axes.plot(iterations, losses, color=stand_in("forward"), alpha=0.45, linewidth=0.9, label="training, per step")
-        if len(metrics.train) >= 10:
+        if len(metrics.train) >= 20:
             smoothed = thin_out(smooth([step.lm_loss for step in metrics.train]), _MAX_POINTS)
             axes.plot(iterations, smoothed, color=stand_in("forward"), linewidth=2.0, label="training, smoothed")
         if metrics.validations:

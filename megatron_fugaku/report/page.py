@@ -207,9 +207,9 @@ def _checkpoints(metrics: Metrics) -> str:
     if not metrics.checkpoints:
         return ""
     seconds = [item.save_s for item in metrics.checkpoints if math.isfinite(item.save_s)]
-    took = f", {facts.format_duration(sum(seconds) / len(seconds))} each on average" if seconds else ""
-    last = metrics.checkpoints[-1]
-    return (f"<p>{len(metrics.checkpoints)} checkpoints were written{took}. The latest is "
+    took = f", in {facts.format_duration(sum(seconds) / len(seconds))} on average" if seconds else ""
+    last, number = metrics.checkpoints[-1], len(metrics.checkpoints)
+    return (f"<p>{number:,} {'checkpoint was' if number == 1 else 'checkpoints were'} written{took}. The latest is "
             f"<code>{html.escape(last.path)}</code>, after step {last.iteration:,}.</p>")
 
 
@@ -270,6 +270,15 @@ def _origin(run: Run) -> str:
              if name not in nested}
     parts = [facts.render_pairs(plain)] if plain else []
     for name, value in nested.items():
+        if name == "patches":
+            value = [_short_patch(patch) for patch in value]
         parts.append(f"<h3>{html.escape(name.replace('_', ' ').capitalize())}</h3>"
                      f"<div>{facts.render_value(value)}</div>")
     return "<h2>Versions, patches and machine</h2>" + "".join(parts)
+
+
+def _short_patch(patch: Any) -> Any:
+    """Leave out of a ledger entry what only a program compares; manifest.json has it."""
+    if not isinstance(patch, dict):
+        return patch
+    return {name: value for name, value in patch.items() if name not in ("digest", "rebound")}
