@@ -15,7 +15,8 @@ def test_counts(value, text):
 
 
 @pytest.mark.parametrize(("value", "text"), [
-    (0.0, "0 ms"), (2.7e-6, "2.7 µs"), (0.0123, "12.3 ms"), (1.0, "1 s"), (62.31, "62.3 s"), (312, "5 min 12 s"), (7500, "2 h 5 min"), (math.nan, "–")])
+    (0.0, "0 ms"), (2.7e-6, "2.7 µs"), (0.0123, "12.3 ms"), (1.0, "1 s"), (62.31, "62.3 s"),
+    (312, "5 min 12 s"), (7500, "2 h 5 min"), (math.nan, "–")])
 def test_durations(value, text):
     assert facts.format_duration(value) == text
 
