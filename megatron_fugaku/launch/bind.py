@@ -2,7 +2,7 @@
 
 Open MPI 4, Open MPI 5 and Hydra spell binding differently and none of them looks at the affinity mask that a batch
 system or ``taskset`` left, so the launcher computes the sets and each rank takes its own here. Run as a file, with
-``python -S -E``, it costs about ten milliseconds and imports nothing of the package.
+``python -S -E -P``, it costs about ten milliseconds and imports nothing of the package.
 """
 
 import os

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from megatron_fugaku import __version__
 from megatron_fugaku.config import RunConfig, data_parallel_size, dump_config
 from megatron_fugaku.errors import LaunchError, PlanError
 from megatron_fugaku.plan.memory import GIB, MemoryPlan, check_memory, plan_memory
@@ -104,7 +103,7 @@ def render_job(config: RunConfig, system: str, folder: str) -> Job:
     memory = estimate_memory(config)
     launch = config.launch
     context = {
-        "config": config, "launch": launch, "system": system, "folder": folder, "version": __version__,
+        "config": config, "launch": launch, "system": system, "folder": folder,
         "python": launch.python or sys.executable, "num_nodes": launch.num_nodes, "num_ranks": config.num_ranks,
         "ranks_per_node": launch.ranks_per_node, "cpus_per_rank": launch.cpus_per_rank, "placement": placement,
         "layout": explain_layout(config), "placement_file": _PLACEMENT_FILES.get(system) if placement else None,

@@ -80,7 +80,7 @@ def plan_local(command: Sequence[str], num_ranks: int, *, threads_per_rank: int 
     ranks = list(command)
     if placement.cpu_sets is not None:
         sets = ";".join(",".join(map(str, cpus)) for cpus in placement.cpu_sets)
-        ranks = [sys.executable, "-S", "-E", str(Path(bind.__file__)), sets, *ranks]
+        ranks = [sys.executable, "-S", "-E", "-P", str(Path(bind.__file__)), sets, *ranks]
     return LocalLaunch(tuple(build_mpirun_command(mpi, num_ranks, ranks)), variables, placement, mpi, num_ranks)
 
 

@@ -1,10 +1,16 @@
-"""The processes of one launch, found by the mark in their environment, and the ranks among them watched."""
+"""The processes of one launch, found by the mark in their environment, and the ranks among them watched.
+
+Run as a file, with a launch's mark as its argument, this is the keeper: it waits on its standard input, and ends the
+launch when that closes without a word, which means that the launcher itself was killed.
+"""
 
 from __future__ import annotations
 
 import os
 import select
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -63,6 +69,27 @@ def end_launched(launch_id: str, term_s: float = 2.0, kill_s: float = 3.0) -> li
     return find_launched(launch_id)
 
 
+class Keeper:
+    """A process that outlives a launcher killed by SIGKILL, and ends what it launched; a context manager."""
+
+    def __init__(self, launch_id: str):
+        self._process = subprocess.Popen([sys.executable, "-S", "-E", "-P", __file__, launch_id], stdin=subprocess.PIPE,
+                                         stdout=subprocess.DEVNULL, start_new_session=True)
+
+    def __enter__(self) -> Keeper:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Tell the keeper that the launcher has cleaned up itself."""
+        self._process.communicate(b"done")
+
+
+def keep(launch_id: str) -> None:
+    """Wait for the launcher's word or its end; in the second case end its processes."""
+    if sys.stdin.buffer.read() != b"done":
+        end_launched(launch_id)
+
+
 class RankWatcher(threading.Thread):
     """Keeps the table of rank processes and notes which of them ended first.
 
@@ -119,3 +146,7 @@ class RankWatcher(threading.Thread):
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+
+
+if __name__ == "__main__":
+    keep(sys.argv[1])

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from megatron_fugaku.errors import LaunchError
 from megatron_fugaku.launch.failure import RankFailure, failure_from_status, parse_failure
-from megatron_fugaku.launch.processes import MARK, RankWatcher, end_launched
+from megatron_fugaku.launch.processes import MARK, Keeper, RankWatcher, end_launched
 
 GRACE_S = 5.0
 _TAIL_BYTES = 64 * 1024
@@ -92,7 +92,7 @@ def supervise(argv: Sequence[str], environ: Mapping[str, str], grace_s: float = 
     watcher = RankWatcher(launch_id)
     received: list[int] = []
     deadline: float | None = None
-    with _forward_signals(process, received):
+    with Keeper(launch_id), _forward_signals(process, received):
         for thread in (*pumps, watcher):
             thread.start()
         while True:
