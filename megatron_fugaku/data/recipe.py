@@ -25,10 +25,6 @@ class Model(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def digest(self) -> str:
-        """SHA-256 (hex) of the settings, independent of key order and of keys left at their default."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
-
 
 class HtmlOptions(Model):
     """What of a page is text. XPath 1.0 expressions, evaluated on the parsed page."""
@@ -147,6 +143,11 @@ class Recipe(Model):
     corpus: CorpusRecipe
     tokenizer: TokenizerRecipe
     tokens: TokensRecipe = TokensRecipe()
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the settings: not of key order, keys left at their default, or where ``path`` sources lie."""
+        shape = self.model_dump(mode="json", exclude={"corpus": {"sources": {"__all__": {"path"}}}})
+        return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -104,24 +104,22 @@ def sample_lines(files: Sequence[Path], max_bytes: int, seed: int) -> list[str]:
             for line in lines:
                 order.append((hashlib.blake2b(line, key=salt, digest_size=8).digest(), index, position, len(line)))
                 position += len(line)
-    chosen, total = [], 0
-    for _, index, position, size in sorted(order):
-        if total >= max_bytes:
-            break
-        chosen.append((index, position, size))
-        total += size
-    result: list[str] = []
-    size = 0
-    for index, position, length in sorted(chosen):
+    chosen: list[tuple[int, int, list[str]]] = []
+    left = max_bytes
+    for _, index, position, length in sorted(order):
         with files[index].open("rb") as file:
             file.seek(position)
             text = json.loads(file.read(length))["text"]
+        lines = []
         for line in split_lines(text):
-            size += len(line.encode("utf-8"))
-            if size > max_bytes:
-                return result
-            result.append(line)
-    return result
+            left -= len(line.encode("utf-8"))
+            if left < 0:
+                break
+            lines.append(line)
+        chosen.append((index, position, lines))
+        if left <= 0:
+            break
+    return [line for _, _, lines in sorted(chosen) for line in lines]
 
 
 def split_lines(text: str) -> Iterator[str]:
