@@ -72,7 +72,8 @@ void Engine::advance(Operation& operation) {
       if (!operation.requests.empty()) {
         int all_done = 0;
         const int count = static_cast<int>(operation.requests.size());
-        std::vector<MPI_Status> statuses(operation.requests.size());
+        std::vector<MPI_Status>& statuses = operation.statuses;
+        statuses.resize(operation.requests.size());
         const int code = MPI_Testall(count, operation.requests.data(), &all_done, statuses.data());
         if (code == MPI_ERR_IN_STATUS) {
           for (const MPI_Status& status : statuses)

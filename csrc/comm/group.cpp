@@ -17,7 +17,7 @@ uint64_t fingerprint(const std::string& name, const std::vector<int>& ranks) {
 }
 
 // A dissemination barrier among the members over the base communicator: when it is over, all of them are about to
-// create the communicator. Its messages carry the fingerprint, so a tag shared by two groups is noticed, never believed.
+// create the communicator. Its messages carry the fingerprint, so two groups with the same tag are told apart.
 void shake_hands(const OperationPtr& operation, const std::vector<int>& mpi_ranks, int tag, uint64_t print) {
   struct Letters {
     uint64_t mine;

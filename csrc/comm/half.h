@@ -1,6 +1,6 @@
-// bfloat16 and IEEE float16 to and from float32, rounding to nearest even, as torch does: a NaN becomes the quiet NaN
-// 0x7fc0 (bfloat16) or sign | 0x7e00 (float16). Only normal float32 arithmetic is used, so that results do not change
-// under flush-to-zero; written without branches so that compilers vectorise the loops around them.
+// bfloat16 and IEEE float16 to and from float32, rounding to nearest even; a NaN stays a NaN, but not which. Only normal
+// float32 arithmetic is used, so that results do not change under flush-to-zero; written without branches so that
+// compilers vectorise the loops around them.
 #pragma once
 
 #include <cstdint>

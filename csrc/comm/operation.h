@@ -36,6 +36,7 @@ struct Operation {
   std::vector<Stage> stages;
   size_t next_stage = 0;
   std::vector<MPI_Request> requests;
+  std::vector<MPI_Status> statuses;     // of the requests, kept to save an allocation per test
   std::vector<int64_t> expected_bytes;  // per request: bytes a receive must bring, -1 for anything else
   Keep keep;
 

@@ -41,6 +41,13 @@ DataType type_of(const at::Tensor& tensor) {
   }
 }
 
+DataType reducible_type_of(const at::Tensor& tensor) {
+  const DataType type = type_of(tensor);
+  TORCH_CHECK_VALUE(type != DataType::Opaque, "The MPI backend moves tensors of type ", tensor.scalar_type(),
+                    ", but cannot reduce them. Convert the tensor first.");
+  return type;
+}
+
 Reduction reduction_of(const c10d::ReduceOp& reduce_op) {
   switch (reduce_op.op_) {
     case c10d::ReduceOp::SUM: return Reduction::Sum;
@@ -200,7 +207,7 @@ class MpiBackend : public c10d::Backend {
   WorkPtr reduce(Tensors& tensors, const c10d::ReduceOptions& options) override {
     const at::Tensor& tensor = only_one(tensors, "reduce");
     return work(c10d::OpType::REDUCE, {translated([&] {
-                  return comm::reduce(*group_, tensor.data_ptr(), tensor.numel(), type_of(tensor),
+                  return comm::reduce(*group_, tensor.data_ptr(), tensor.numel(), reducible_type_of(tensor),
                                       reduction_of(options.reduceOp), root_of(options.rootRank, "reduce"),
                                       call_of(options, tensors));
                 })},
@@ -219,7 +226,7 @@ class MpiBackend : public c10d::Backend {
     std::vector<OperationPtr> operations;
     for (size_t i = 0; i < outputs.size(); ++i)
       operations.push_back(start_reduce_scatter(outputs[i], inputs[i], options));
-    return work(c10d::OpType::REDUCE_SCATTER_TENSOR_COALESCED, std::move(operations), outputs);
+    return work(c10d::OpType::COALESCED, std::move(operations), outputs);
   }
 
   WorkPtr reduce_scatter(Tensors& outputs, std::vector<Tensors>& inputs,
@@ -236,7 +243,7 @@ class MpiBackend : public c10d::Backend {
       hold(call, piece);
     }
     return work(c10d::OpType::REDUCE_SCATTER, {translated([&] {
-                  return comm::reduce_scatter(*group_, data, counts, output.data_ptr(), type_of(output),
+                  return comm::reduce_scatter(*group_, data, counts, output.data_ptr(), reducible_type_of(output),
                                               reduction_of(options.reduceOp), call);
                 })},
                 outputs);
@@ -259,18 +266,22 @@ class MpiBackend : public c10d::Backend {
                 outputs[0]);
   }
 
-  // `outputs[i]` is the list, one tensor per rank, for `inputs[i]`.
+  // `outputs[r][i]` is what rank r gives as its `inputs[i]`.
   WorkPtr allgather_coalesced(std::vector<Tensors>& outputs, Tensors& inputs,
                               const c10d::AllgatherOptions& options) override {
-    TORCH_CHECK_VALUE(outputs.size() == inputs.size(), "all_gather_coalesced: ", outputs.size(), " lists, but ",
-                      inputs.size(), " inputs.");
+    TORCH_CHECK_VALUE(outputs.size() == static_cast<size_t>(size_), "all_gather_coalesced: expected ", size_,
+                      " lists, one per rank of the group, got ", outputs.size(), ".");
+    for (const Tensors& list : outputs)
+      TORCH_CHECK_VALUE(list.size() == inputs.size(), "all_gather_coalesced: a list of ", list.size(),
+                        " outputs for ", inputs.size(), " inputs.");
     std::vector<OperationPtr> operations;
     Tensors all;
     for (size_t i = 0; i < inputs.size(); ++i) {
       check_tensor(inputs[i], "all_gather_coalesced");
-      std::vector<Tensors> list{outputs[i]};
-      operations.push_back(start_all_gather(list_of(list, inputs[i], "all_gather_coalesced"), inputs[i], options));
-      all.insert(all.end(), outputs[i].begin(), outputs[i].end());
+      std::vector<Tensors> column(1);
+      for (const Tensors& list : outputs) column[0].push_back(list[i]);
+      operations.push_back(start_all_gather(list_of(column, inputs[i], "all_gather_coalesced"), inputs[i], options));
+      all.insert(all.end(), column[0].begin(), column[0].end());
     }
     return work(c10d::OpType::ALLGATHER_COALESCED, std::move(operations), all);
   }
@@ -489,8 +500,8 @@ class MpiBackend : public c10d::Backend {
 
   OperationPtr start_all_reduce(const at::Tensor& tensor, const c10d::AllreduceOptions& options) {
     return translated([&] {
-      return all_reduce(*group_, tensor.data_ptr(), tensor.numel(), type_of(tensor), reduction_of(options.reduceOp),
-                        call_of(options, {tensor}));
+      return all_reduce(*group_, tensor.data_ptr(), tensor.numel(), reducible_type_of(tensor),
+                        reduction_of(options.reduceOp), call_of(options, {tensor}));
     });
   }
 
@@ -506,7 +517,7 @@ class MpiBackend : public c10d::Backend {
     for (int i = 0; i < size_; ++i)
       pieces.push_back(static_cast<const char*>(input.data_ptr()) + i * bytes_of(output));
     return translated([&] {
-      return comm::reduce_scatter(*group_, pieces, counts, output.data_ptr(), type_of(output),
+      return comm::reduce_scatter(*group_, pieces, counts, output.data_ptr(), reducible_type_of(output),
                                   reduction_of(options.reduceOp), call_of(options, {output, input}));
     });
   }

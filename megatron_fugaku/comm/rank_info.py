@@ -11,8 +11,9 @@ from dataclasses import dataclass
 class RankInfo:
     """This process among all, and among those of its node.
 
-    ``launcher`` is the family of variables that told: ``torchrun``, ``openmpi``, ``pmi``, ``pjm``, ``slurm`` or
-    ``none``; with ``none`` the process is alone. Local numbers are 0 and 1 where the launcher does not say.
+    ``launcher`` is the family of variables that told: ``openmpi``, ``pmi``, ``pjm``, ``slurm``, ``torchrun`` or
+    ``none``; with ``none`` the process is alone. RANK and WORLD_SIZE, where set, say the numbers under any launcher.
+    Local numbers are 0 and 1 where nobody says.
     """
 
     rank: int
@@ -23,11 +24,9 @@ class RankInfo:
 
 
 # Launcher, then its variables for rank, world size, local rank, local world size. The first launcher whose rank and
-# size are both set counts. Explicit torch variables win; mpirun inside a Slurm allocation sees SLURM_* of its parent,
-# so Open MPI's own come before Slurm's. MPICH's Hydra sets PMI_*, Fujitsu MPI
-# under PJM PMIX_RANK.
+# size are both set counts. mpirun inside a Slurm allocation sees the SLURM_* of its parent, so Open MPI's own come
+# first. MPICH's Hydra sets PMI_*, Fujitsu MPI under PJM PMIX_RANK.
 _LAUNCHERS = (
-    ("torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
     (
         "openmpi",
         "OMPI_COMM_WORLD_RANK",
@@ -39,6 +38,7 @@ _LAUNCHERS = (
     ("pjm", "PMIX_RANK", "PJM_MPI_PROC", "PLE_RANK_ON_NODE", "PJM_PROC_BY_NODE"),
     ("slurm", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"),
 )
+_TORCH = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
 
 def _number(environ: Mapping[str, str], name: str) -> int | None:
@@ -56,14 +56,28 @@ def _local_numbers(environ: Mapping[str, str], rank: int) -> tuple[int | None, i
     return None, None
 
 
-def rank_info(environ: Mapping[str, str] | None = None) -> RankInfo:
-    """Return this process's place in its job; a process without a launcher is rank 0 of 1."""
-    source = os.environ if environ is None else environ
+def _launched(environ: Mapping[str, str]) -> RankInfo:
     for launcher, *names in _LAUNCHERS:
-        rank, world_size, local_rank, local_world_size = (_number(source, name) for name in names)
+        rank, world_size, local_rank, local_world_size = (_number(environ, name) for name in names)
         if rank is None or world_size is None:
             continue
         if local_rank is None:
-            local_rank, local_world_size = _local_numbers(source, rank)
+            local_rank, local_world_size = _local_numbers(environ, rank)
         return RankInfo(rank, world_size, local_rank or 0, local_world_size or 1, launcher)
     return RankInfo(0, 1, 0, 1, "none")
+
+
+def rank_info(environ: Mapping[str, str] | None = None) -> RankInfo:
+    """Return this process's place in its job; a process without a launcher is rank 0 of 1."""
+    source = os.environ if environ is None else environ
+    launched = _launched(source)
+    rank, world_size, local_rank, local_world_size = (_number(source, name) for name in _TORCH)
+    if rank is None or world_size is None:
+        return launched
+    return RankInfo(
+        rank,
+        world_size,
+        launched.local_rank if local_rank is None else local_rank,
+        launched.local_world_size if local_world_size is None else local_world_size,
+        launched.launcher if launched.world_size == world_size else "torchrun",
+    )

@@ -56,7 +56,7 @@ def test_a_killed_rank_ends_the_job_within_ten_seconds():
 def test_a_clean_exit_needs_no_ceremony():
     result = run_ending("clean_without_destroying", 3)
     assert result.returncode == 0, result.stderr
-    assert sorted(result.stdout.split("\n")) == ["", "rank 0 leaves", "rank 1 leaves", "rank 2 leaves"]
+    assert all(f"rank {rank} leaves" in result.stdout for rank in range(3)), result.stdout
 
 
 @pytest.mark.parametrize("arguments", [[], ["reverse"], ["gloo"]])
@@ -64,7 +64,8 @@ def test_an_unmodified_script(arguments, tmp_path):
     script = ["-m", "megatron_fugaku.comm", str(WORKERS / "unmodified.py"), *arguments, str(tmp_path / "rendezvous")]
     result = run_mpi(script, 3, timeout_s=100)
     assert result.returncode == 0, result.stderr
-    assert sorted(result.stdout.split("\n"))[1:] == [f"rank {rank} of 3 is done" for rank in range(3)]
+    # mpirun may cut lines of several ranks into each other's, but not within a rank's write.
+    assert all(f"rank {rank} of 3 is done" in result.stdout for rank in range(3)), result.stdout
 
 
 def test_a_single_process_needs_no_mpirun():

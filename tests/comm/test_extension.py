@@ -30,7 +30,7 @@ def test_build_facts_fit_what_runs():
 
 def test_another_torch_asks_for_a_rebuild(fresh_loader, monkeypatch):
     monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
-    with pytest.raises(EnvironmentError, match=r"built for torch 2\.\d+.*but this is torch 2\.9\.1.*rebuild"):
+    with pytest.raises(EnvironmentError, match=r"built for torch 2\.\d+.*but this is torch 2\.9\.1.*Rebuild"):
         fresh_loader()
 
 
@@ -45,7 +45,7 @@ def test_an_unloadable_extension_gives_the_loader_error(fresh_loader, monkeypatc
         raise ImportError("undefined symbol: x")
 
     monkeypatch.setattr(extension.importlib, "import_module", fail)
-    with pytest.raises(EnvironmentError, match=r"cannot be loaded.*undefined symbol: x.*rebuild"):
+    with pytest.raises(EnvironmentError, match=r"cannot be loaded.*undefined symbol: x.*Rebuild"):
         fresh_loader()
 
 

@@ -37,7 +37,10 @@ def test_every_half_widens_exactly_and_comes_back(dtype):
 @given(patterns=st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=50))
 def test_any_float_rounds_as_torch_rounds(dtype, patterns):
     values = torch.tensor(patterns, dtype=torch.int32).view(torch.float32)
-    assert torch.equal(bits(narrowed(values, dtype)), bits(values.to(dtype)))
+    rounded, expected = narrowed(values, dtype), values.to(dtype)
+    # Which of the NaNs it is differs among torch's own code paths.
+    assert torch.equal(rounded.isnan(), values.isnan())
+    assert torch.equal(bits(rounded[~values.isnan()]), bits(expected[~values.isnan()]))
 
 
 @pytest.mark.parametrize("dtype", HALVES)

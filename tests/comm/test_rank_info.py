@@ -34,7 +34,8 @@ SLURM_STEP = {
         # srun with PMI: only Slurm knows the local numbers.
         ({**SLURM_STEP, "PMI_RANK": "6", "PMI_SIZE": "8"}, RankInfo(6, 8, 2, 4, "pmi")),
         ({"PMIX_RANK": "7", "PJM_MPI_PROC": "12"}, RankInfo(7, 12, 0, 1, "pjm")),
-        ({**OPENMPI, "RANK": "5", "WORLD_SIZE": "8"}, RankInfo(5, 8, 1, 4, "torchrun")),
+        ({**OPENMPI, "RANK": "2", "WORLD_SIZE": "8"}, RankInfo(2, 8, 1, 4, "openmpi")),
+        ({"RANK": "2", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}, RankInfo(2, 4, 1, 1, "torchrun")),
         ({"RANK": "2"}, RankInfo(0, 1, 0, 1, "none")),
     ],
 )
