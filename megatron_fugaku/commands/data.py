@@ -13,6 +13,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, help="folder to write; runs/data/<name of the recipe> if not given")
     parser.add_argument("--workers", type=int, default=None, help="worker processes; one per CPU if not given")
     parser.add_argument("--verify", action="store_true", help="only check the files of an existing folder")
+    _allow_stages_after_options(parser)
+
+
+def _allow_stages_after_options(parser: argparse.ArgumentParser) -> None:
+    """Let ``RECIPE --output DIR tokens`` be read; argparse only does in its intermixed mode, which subparsers lack."""
+    plain = parser.parse_known_args
+
+    def parse(args=None, namespace=None):
+        parser.parse_known_args = plain  # the intermixed mode calls it itself
+        try:
+            return parser.parse_known_intermixed_args(args, namespace)
+        finally:
+            parser.parse_known_args = parse
+
+    parser.parse_known_args = parse
 
 
 def run(args: argparse.Namespace) -> int:

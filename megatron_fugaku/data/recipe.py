@@ -145,7 +145,7 @@ class Recipe(Model):
     tokens: TokensRecipe = TokensRecipe()
 
     def digest(self) -> str:
-        """SHA-256 (hex) of the settings: not of key order, keys left at their default, or where ``path`` sources lie."""
+        """SHA-256 (hex) of the settings, whatever their order and wherever ``path`` sources lie."""
         shape = self.model_dump(mode="json", exclude={"corpus": {"sources": {"__all__": {"path"}}}})
         return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
 

@@ -11,7 +11,9 @@ import hashlib
 import io
 import json
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 from megatron_fugaku.data.progress import Progress
@@ -66,7 +68,7 @@ def build_tokenizer(
     total = sum(sampled_bytes.values())
     progress.say(f"tokenizer: learning {recipe.vocab_size:,} pieces from {total / 1e6:.1f} MB of text")
     with building(folder) as partial:
-        model = train_tokenizer(sample, recipe)
+        model = _train_ticking(sample, recipe, progress)
         (partial / MODEL_NAME).write_bytes(model)
         (partial / VOCAB_NAME).write_text(_vocabulary(model), encoding="utf-8")
         facts = {"vocab_size": recipe.vocab_size, "sampled_bytes": sampled_bytes}
@@ -173,6 +175,27 @@ def train_tokenizer(lines: Sequence[str], recipe: TokenizerRecipe) -> bytes:
     except (RuntimeError, OSError) as error:
         raise _explain(error, recipe, lines) from error
     return out.getvalue()
+
+
+def _train_ticking(lines: Sequence[str], recipe: TokenizerRecipe, progress: Progress) -> bytes:
+    """:func:`train_tokenizer`, which says nothing for a minute, in a thread, so that this one can count the seconds."""
+    done: Future[bytes] = Future()
+
+    def train() -> None:
+        try:
+            done.set_result(train_tokenizer(lines, recipe))
+        except BaseException as error:
+            done.set_exception(error)
+
+    with progress.task("tokenizer: learning", None, "seconds") as ticker:
+        threading.Thread(target=train, daemon=True).start()  # daemon: an interrupt need not wait for it
+        while True:
+            try:
+                return done.result(timeout=1.0)
+            except TimeoutError:
+                if done.done():
+                    raise
+                ticker.advance(1)
 
 
 def _explain(error: Exception, recipe: TokenizerRecipe, lines: Sequence[str]) -> DataError:
