@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 # Before torch is imported: workers and ranks share few cores.
 os.environ["OMP_NUM_THREADS"] = "1"
 for _name in [name for name in os.environ if name.startswith("MFUGAKU_") and name != "MFUGAKU_CACHE"]:
     del os.environ[_name]
 
+import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
+from small_run import build_small_data  # noqa: E402
 
 settings.register_profile("house", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("house")
+
+
+@pytest.fixture(scope="session")
+def small_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manifest of a small data folder, made once."""
+    return build_small_data(tmp_path_factory.mktemp("small_data"))

@@ -1,0 +1,122 @@
+"""Ranks that die, signals, and numbers that are not finite: the job ends, says why, and the run goes on later."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from mpi_helpers import mpi_environment, run_mpi
+from small_run import read_losses, small_config, write_config
+
+pytestmark = [pytest.mark.mpi, pytest.mark.slow]
+TP, PP = "tensor_model_parallel_size", "pipeline_model_parallel_size"
+NUM_RANKS = 4
+
+
+def start(config: Path) -> subprocess.Popen:
+    command = ["mpirun", "--oversubscribe", "-n", str(NUM_RANKS), sys.executable, "-m", "megatron_fugaku", "pretrain",
+               str(config)]
+    return subprocess.Popen(command, env=mpi_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            start_new_session=True)
+
+
+def wait_until(condition, process: subprocess.Popen, timeout_s: float = 120.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "the run did not get there in time"
+        time.sleep(0.01)
+
+
+def steps_done(run_dir: Path) -> int:
+    return len(read_losses(run_dir)) if (run_dir / "metrics.jsonl").exists() else 0
+
+
+def rank_process(mpirun: subprocess.Popen, rank: int) -> psutil.Process:
+    for child in psutil.Process(mpirun.pid).children(recursive=True):
+        if child.environ().get("OMPI_COMM_WORLD_RANK", child.environ().get("PMIX_RANK")) == str(rank):
+            return child
+    raise AssertionError(f"no process of rank {rank}")
+
+
+def train(config: Path) -> subprocess.CompletedProcess:
+    return run_mpi(["-m", "megatron_fugaku", "pretrain", config], NUM_RANKS, timeout_s=200)
+
+
+def test_kill_of_a_rank_ends_all_ranks_and_the_run_resumes(small_manifest, tmp_path):
+    def config(name: str, run_dir: str, **sections) -> Path:
+        content = small_config(small_manifest, tmp_path / run_dir, parallel={TP: 2, PP: 2},
+                               train={"train_iters": 24}, **sections)
+        return write_config(tmp_path / f"{name}.yaml", content)
+
+    killed = config("killed", "killed", checkpoint={"save_interval": 4})
+    mpirun = start(killed)
+    try:
+        wait_until(lambda: steps_done(tmp_path / "killed") >= 9, mpirun)
+        ranks = psutil.Process(mpirun.pid).children(recursive=True)
+        victim = rank_process(mpirun, 2)
+        victim.send_signal(signal.SIGKILL)
+        started = time.monotonic()
+        _, stderr = mpirun.communicate(timeout=10)
+        assert time.monotonic() - started < 10
+        assert mpirun.returncode != 0
+        assert "rank 2" in stderr
+        _, alive = psutil.wait_procs(ranks, timeout=max(0.1, 10 - (time.monotonic() - started)))
+        assert alive == []
+    finally:
+        if mpirun.poll() is None:
+            os.killpg(mpirun.pid, signal.SIGKILL)
+
+    resumed = train(killed)
+    assert resumed.returncode == 0, resumed.stderr[-4000:]
+    assert "resumed from" in resumed.stdout
+    whole = train(config("whole", "whole"))
+    assert whole.returncode == 0, whole.stderr[-4000:]
+    assert read_losses(tmp_path / "killed") == read_losses(tmp_path / "whole")
+
+
+def test_sigterm_saves_and_ends_cleanly(small_manifest, tmp_path):
+    content = small_config(small_manifest, tmp_path / "run", parallel={PP: 2}, train={"train_iters": 100_000})
+    mpirun = start(write_config(tmp_path / "run.yaml", content))
+    try:
+        wait_until(lambda: steps_done(tmp_path / "run") >= 2, mpirun)
+        rank_process(mpirun, 1).send_signal(signal.SIGTERM)  # one rank alone is told; all must stop at the same step
+        stdout, stderr = mpirun.communicate(timeout=60)
+    finally:
+        if mpirun.poll() is None:
+            os.killpg(mpirun.pid, signal.SIGKILL)
+    assert mpirun.returncode == 0, stderr[-4000:]
+    assert "training ends after step" in stdout
+    assert "interrupted" in stdout
+    last = max(read_losses(tmp_path / "run"))
+    tracker = tmp_path / "run" / "checkpoints" / "latest_checkpointed_iteration.txt"
+    assert int(tracker.read_text()) == last
+
+
+def test_a_gradient_that_is_not_finite_stops_training_with_one_error(small_manifest, tmp_path):
+    content = small_config(small_manifest, tmp_path / "run", parallel={TP: 2, PP: 2},
+                           optimizer={"lr": 1e30, "lr_warmup_tokens": 0}, train={"max_skipped_steps": 1})
+    done = train(write_config(tmp_path / "run.yaml", content))
+    assert done.returncode == 10, done.stderr[-4000:]
+    assert "that is not finite" in done.stderr
+    assert "[train.max_skipped_steps]" in done.stderr
+    assert "update skipped" in done.stdout
+
+
+def test_a_damaged_token_file_ends_every_rank(small_manifest, tmp_path):
+    prefix = tmp_path / "damaged"
+    source = next(small_manifest.parent.glob("tokens/code.bin"))
+    prefix.with_suffix(".bin").write_bytes(source.read_bytes()[:1000])
+    prefix.with_suffix(".idx").write_bytes(source.with_suffix(".idx").read_bytes())
+    content = small_config(small_manifest, tmp_path / "run", parallel={TP: 2, PP: 2})
+    tokenizer = next(small_manifest.parent.glob("tokenizer/*.model"))
+    content["data"] = {"data_path": [str(prefix)], "tokenizer_model": str(tokenizer)}
+    done = train(write_config(tmp_path / "run.yaml", content))
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr or "error:" in done.stderr

@@ -1,0 +1,26 @@
+"""Started under mpirun: trains several configurations one after the other in the same processes."""
+
+import sys
+
+import torch
+from megatron.core import parallel_state
+
+from megatron_fugaku import comm, patches
+from megatron_fugaku.config import check_config, load_config
+from megatron_fugaku.train.runtime import initialize_parallel
+
+comm.install_excepthook()
+patches.apply()
+torch.distributed.init_process_group("mpi")
+
+from megatron_fugaku.checkpoint import DistCheckpointer  # noqa: E402
+from megatron_fugaku.train import pretrain  # noqa: E402
+
+for path in sys.argv[1:]:
+    config = load_config(path)
+    check_config(config, torch.distributed.get_world_size())
+    initialize_parallel(config)
+    pretrain(config, DistCheckpointer(config))
+    torch.distributed.barrier()
+    parallel_state.destroy_model_parallel()
+torch.distributed.destroy_process_group()
