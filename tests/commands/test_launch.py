@@ -73,9 +73,12 @@ def test_a_rank_that_dies_is_the_last_line(folder, capfd, monkeypatch):
     monkeypatch.undo()
     monkeypatch.chdir(folder)
     real = local.plan_local
+    program = ("import os, time\n"
+               "if os.environ.get('OMPI_COMM_WORLD_RANK', os.environ.get('PMI_RANK')) == '1':\n"
+               "    os.kill(os.getpid(), 9)\n"
+               "time.sleep(30)")
     monkeypatch.setattr(local, "plan_local", lambda words, ranks, **options: real(
-        [sys.executable, "-S", "-c", "import os, time\nif os.environ.get('OMPI_COMM_WORLD_RANK', os.environ.get('PMI_RANK'))"
-         " == '1': os.kill(os.getpid(), 9)\ntime.sleep(30)"], ranks, **options))
+        [sys.executable, "-S", "-c", program], ranks, **options))
     assert cli.main(["launch", "local", "run.yaml", "train.seed=1"]) == 9
     last = capfd.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("mfugaku launch: error: rank 1 was killed by signal 9 (SIGKILL)")

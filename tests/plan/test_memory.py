@@ -98,8 +98,8 @@ def test_a_node_that_is_too_small_is_refused():
     run = config(launch={"ranks_per_node": 2})
     plan = plan_memory(run)
     check_memory(plan, plan.node_bytes)
-    with pytest.raises(PlanError, match=r"pipeline stage 0 needs 1\.0 GiB per rank x 2 per node = 2\.\d GiB, but a node "
-                                        r"has 1\.0 GiB.*\[launch\.node_memory_gib\]"):
+    with pytest.raises(PlanError, match=r"pipeline stage 0 needs 1\.0 GiB per rank x 2 per node = 2\.\d GiB, but a "
+                                        r"node has 1\.0 GiB.*\[launch\.node_memory_gib\]"):
         check_memory(plan, GIB)
 
 
@@ -112,7 +112,7 @@ def test_a_table_for_people():
 
 def test_an_unknown_vocabulary_is_refused():
     run = config(model={"vocab_size": None})
-    with pytest.raises(ConfigError, match="model.vocab_size is not given"):
+    with pytest.raises(ConfigError, match=r"model\.vocab_size is not given"):
         plan_memory(run)
     assert plan_memory(run, vocab_size=500).stages == plan_memory(config()).stages
 

@@ -23,8 +23,9 @@ if way in ("stubborn", "signal"):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 if way == "orphan":
-    child = subprocess.Popen([sys.executable, "-S", "-c", "import signal, time\n"
-                              "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('ready', flush=True)\ntime.sleep(60)"],
+    program = ("import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+               "print('ready', flush=True)\ntime.sleep(60)")
+    child = subprocess.Popen([sys.executable, "-S", "-c", program],
                              start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                              stderr=subprocess.DEVNULL)
     child.stdout.readline()
