@@ -136,6 +136,20 @@ def reduce_scatter() -> None:
                 assert_close(output, expected, ("reduce_scatter", dtype, op, count))
 
 
+def long_reductions_go_in_pieces() -> None:
+    for dtype in (torch.float32, torch.float64, torch.int64, torch.complex128):
+        inputs = [fill(r, (size(), 70_001), dtype) for r in range(size())]
+        total = reduced(inputs, dist.ReduceOp.SUM)
+        output = torch.empty(70_001, dtype=dtype)
+        dist.reduce_scatter_tensor(output, inputs[rank()].flatten())
+        assert_close(output, total[rank()], ("long reduce_scatter", dtype))
+        for op in (dist.ReduceOp.SUM, dist.ReduceOp.AVG) if dtype.is_floating_point else (dist.ReduceOp.SUM,):
+            tensor = inputs[rank()].clone()
+            dist.reduce(tensor, size() - 1, op)
+            expected = reduced(inputs, op) if rank() == size() - 1 else inputs[rank()]
+            assert_close(tensor, expected, ("long reduce", dtype, op))
+
+
 def uneven_reduce_scatter() -> None:
     counts = [5 * r for r in range(size())]
     inputs = [[fill(r, (count,), torch.float32, salt=i) for i, count in enumerate(counts)] for r in range(size())]
@@ -531,6 +545,7 @@ checks_to_run = (
     halves_round_once,
     reduce,
     reduce_scatter,
+    long_reductions_go_in_pieces,
     uneven_reduce_scatter,
     aliased_reduce_scatter_and_all_gather,
     broadcast,
