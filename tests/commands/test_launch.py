@@ -12,7 +12,7 @@ model: {num_layers: 2, hidden_size: 32, num_attention_heads: 4, seq_length: 16, 
 parallel: {tensor_model_parallel_size: 2}
 train: {global_batch_size: 4, train_iters: 3}
 optimizer: {lr: 1e-3}
-data: {data_path: [text]}
+data: {data_path: [text], tokenizer_model: sp.model}
 launch: {ranks_per_node: 2, environment: {EXTRA: "1"}}
 """
 
@@ -21,7 +21,7 @@ launch: {ranks_per_node: 2, environment: {EXTRA: "1"}}
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("megatron_fugaku.launch.local.find_mpirun", lambda: MpiRun("mpirun", "openmpi", "4.1.4"))
-    for name in ("text.bin", "text.idx"):
+    for name in ("text.bin", "text.idx", "sp.model"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "run.yaml").write_text(RUN)
     return tmp_path
