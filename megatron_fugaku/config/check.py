@@ -87,7 +87,13 @@ def check_recompute(config: RunConfig) -> None:
     if granularity != "full" and (recompute.recompute_method or recompute.recompute_num_layers):
         raise ConfigError(f"recompute_method and recompute_num_layers are given with recompute_granularity "
                           f"{granularity}", "they choose layers for full recomputation only",
-                          "set recompute_granularity: full or remove them", "recompute.recompute_granularity")
+                          "set recompute_granularity to full or remove them", "recompute.recompute_granularity")
+    if granularity == "full" and recompute.recompute_method != "block":
+        chunks = pp * (config.parallel.virtual_pipeline_model_parallel_size or 1)
+        _check_divides(recompute.recompute_num_layers or 1, config.model.num_layers // chunks,
+                       "number of layers of a pipeline stage" if chunks == pp else "number of layers of a model chunk",
+                       "recompute_num_layers", "uniform recomputation cuts them into units of that many",
+                       "recompute.recompute_num_layers")
     stages = recompute.recompute_pipeline_stages
     if stages is None:
         return
@@ -123,8 +129,8 @@ def check_batch(config: RunConfig, world_size: int) -> None:
         raise ConfigError(f"train_iters is {train.train_iters} and train_tokens is {train.train_tokens}",
                           "exactly one of them says how long to train", "give one of the two", "train.train_iters")
     if config.num_steps == 0:
-        raise ConfigError(f"train_tokens {train.train_tokens} is less than one step of {config.tokens_per_step} tokens",
-                          "no step would be made", "raise it or choose a smaller batch", "train.train_tokens")
+        raise ConfigError(f"train_tokens {train.train_tokens} is less than one step of {config.tokens_per_step} "
+                          "tokens", "no step would be made", "raise it or choose a smaller batch", "train.train_tokens")
 
 
 def check_optimizer(config: RunConfig) -> None:
@@ -151,15 +157,24 @@ def check_files(config: RunConfig) -> None:
             raise ConfigError(f"{what} {path} does not exist", "training reads it on every rank", fix, where)
 
     if data.manifest is not None:
+        if data.valid_data_path is not None:
+            raise ConfigError(f"data.valid_data_path is {data.valid_data_path} beside data.manifest",
+                              "the manifest has its own validation tokens", "remove it", "data.valid_data_path")
         check_file(data.manifest, "manifest", "write it with `mfugaku data RECIPE`", "data.manifest")
     else:
-        if data.tokenizer_model is None and config.model.vocab_size is None:
-            raise ConfigError("data.data_path is given without data.tokenizer_model or model.vocab_size",
-                              "the size of the vocabulary is unknown", "give one of them", "data.tokenizer_model")
+        if data.tokenizer_model is None:
+            raise ConfigError("data.data_path is given without data.tokenizer_model",
+                              "documents end with the tokenizer's end-of-document token",
+                              "give the model that made the tokens", "data.tokenizer_model")
+        if data.blend is not None:
+            raise ConfigError(f"data.blend is {data.blend} without data.manifest",
+                              "its languages are names of the manifest", "put the weights into data.data_path",
+                              "data.blend")
         for key in ("data_path", "valid_data_path"):
             for prefix in (item for item in getattr(data, key) or [] if isinstance(item, str) and not _is_number(item)):
                 for suffix in (".bin", ".idx"):
-                    check_file(Path(prefix + suffix), "token file", "write it with `mfugaku data RECIPE`", f"data.{key}")
+                    check_file(Path(prefix + suffix), "token file", "write it with `mfugaku data RECIPE`",
+                               f"data.{key}")
     if data.tokenizer_model is not None:
         check_file(data.tokenizer_model, "tokenizer", "write it with `mfugaku data RECIPE`", "data.tokenizer_model")
     load = config.checkpoint.load

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,22 +15,41 @@ from pydantic import BaseModel, ValidationError
 from megatron_fugaku.config.schema import RunConfig
 from megatron_fugaku.errors import ConfigError
 
+_TAG = "tag:yaml.org,2002:"
+_NUMBERS = {
+    "int": r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)",
+    "float": r"[-+]?(\d[\d_]*\.[\d_]*|\.\d[\d_]*|\d[\d_]*(?=[eE]))([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+}
+
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads ``1e-4`` as text and silently keeps the last of two equal keys; both surprise people."""
+    """YAML 1.1 reads ``1e-4`` as text, ``24:00:00`` as a number of base 60 and a date as an object, and silently
+    keeps the last of two equal keys; all of them surprise people."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers
+                if tag not in (_TAG + "int", _TAG + "float", _TAG + "timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$|^[-+]?\.?\d[\d_]*[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that the loader would take for a number."""
+
+
+for _name, _pattern in _NUMBERS.items():
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(_TAG + _name, re.compile(f"^(?:{_pattern})$"), list("-+0123456789."))
 
 
 def _construct_mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict:
     seen = set()
     for key_node, _ in node.value:
+        if key_node.tag == _TAG + "merge":
+            continue
         key = loader.construct_object(key_node, deep=deep)
+        if not isinstance(key, str):
+            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not a name", key_node.start_mark)
         if key in seen:
             raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
         seen.add(key)
@@ -81,6 +100,9 @@ def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     parent = content.pop("extends", None)
     if parent is None:
         return content
+    if not isinstance(parent, str):
+        raise ConfigError(f"{path}: extends is {parent!r}, not the path of a file", "it names the file to start from",
+                          "give one path, relative to this file", "extends")
     return merge(_read(path.parent / parent, (*chain, path.resolve())), content)
 
 
@@ -116,6 +138,8 @@ def _model_at(location: Sequence[str | int]) -> type[BaseModel] | None:
 def _explain(error: ValidationError, where: str) -> ConfigError:
     first = error.errors()[0]
     location = first["loc"]
+    if len(location) > 1 and isinstance(location[-2], int):
+        location = location[:-1]  # of a list's item that may have several types, pydantic names the one it tried
     key = ".".join(str(part) for part in location)
     more = f" ({error.error_count() - 1} more like it)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
@@ -123,7 +147,8 @@ def _explain(error: ValidationError, where: str) -> ConfigError:
         known = list(section.model_fields) if section else []
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
         fix = f"did you mean {near[0]}?" if near else f"known here are: {', '.join(known)}"
-        return ConfigError(f"{where}: unknown key {key}{more}", "a misspelt setting would silently do nothing", fix, key)
+        return ConfigError(f"{where}: unknown key {key}{more}", "a misspelt setting would silently do nothing", fix,
+                           key)
     if first["type"] == "missing":
         return ConfigError(f"{where}: {key} is missing{more}", "it has no default that would be right for every run",
                            f"add {key}", key)
@@ -142,13 +167,16 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         ConfigError: naming the file and key at fault.
     """
     content = _read(Path(path), ())
-    scales = content.pop("scales", {})
+    scales = content.pop("scales", None) or {}
+    if not isinstance(scales, dict) or not all(isinstance(changes, dict) for changes in scales.values()):
+        raise ConfigError(f"{path}: scales is {scales!r}", "it holds sets of changes by name", "write for example "
+                          "scales: {toy: {train: {train_iters: 20}}}", "scales")
     changes: dict[str, Any] = {}
     for text in overrides:
         changes = merge(changes, parse_override(text))
     scale = changes.get("scale", content.get("scale"))
     if scale is not None:
-        if scale not in scales:
+        if not isinstance(scale, str) or scale not in scales:
             raise ConfigError(f"{path}: scale {scale!r} is not one of {sorted(scales)}", "its overrides are unknown",
                               "choose one of them or define it under scales:", "scale")
         content = merge(content, scales[scale])
@@ -170,4 +198,4 @@ def build_config(content: dict[str, Any], where: str = "config") -> RunConfig:
 def dump_config(config: RunConfig) -> str:
     """Return the resolved configuration as YAML, readable by :func:`load_config`."""
     content = config.model_dump(mode="json", by_alias=True, exclude={"scale"})
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)

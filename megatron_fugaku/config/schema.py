@@ -17,7 +17,7 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 class Section(BaseModel):
     """Base of all sections: no unknown keys, and changes are validated too."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class ModelConfig(Section):
@@ -188,7 +188,7 @@ class PjmConfig(Section):
     modules: list[str] = []
     extra: list[str] = Field([], description="Further #PJM lines, without the prefix.")
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True, protected_namespaces=())
+    model_config = ConfigDict(populate_by_name=True)
 
 
 class SlurmConfig(Section):
