@@ -8,7 +8,6 @@ short functions, which also sees tensor methods. Neither touches ``torch`` itsel
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -88,10 +87,3 @@ def build_wrapper(original: Callable) -> Callable:
             return original(*args, **kwargs)
 
     return wrapper
-
-
-def build_cached_wrapper(original: Callable) -> Callable:
-    """Patch maker: like :func:`build_wrapper` for a function under ``lru_cache``, which stays cached."""
-    assert hasattr(original, "cache_info"), f"{original} is not cached"
-    return functools.lru_cache(maxsize=original.cache_parameters()["maxsize"])(
-        build_wrapper(inspect.unwrap(original)))

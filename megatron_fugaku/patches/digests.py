@@ -7,11 +7,36 @@ made after reading what changed.
 from __future__ import annotations
 
 DIGESTS: dict[str, dict[str, str]] = {
-    "cuda-current-device": {"2.13.0": "6e9804168a5c7f8c0a4e16ce292ac415132e68d9479397c61dddda2329f05259"},
-    "cuda-synchronize": {"2.13.0": "7055e6143ffee8f141c9900a7b5dd69345e841a3e14c0be02af277f347232dcd"},
-    "cuda-manual-seed": {"2.13.0": "a71497712eba81c903e16f4aa3ba5a51b045b1d4aa9ac981c006878ca8aada20"},
-    "cuda-get-rng-state": {"2.13.0": "1190f97901d79384e381f97b50186090d52ee9dd06dbedec9349f270af938219"},
-    "cuda-random-get-rng-state": {"2.13.0": "1190f97901d79384e381f97b50186090d52ee9dd06dbedec9349f270af938219"},
+    "cuda-current-device": {
+        "2.10.0": "6e9804168a5c7f8c0a4e16ce292ac415132e68d9479397c61dddda2329f05259",
+        "2.11.0": "6e9804168a5c7f8c0a4e16ce292ac415132e68d9479397c61dddda2329f05259",
+        "2.12.0": "6e9804168a5c7f8c0a4e16ce292ac415132e68d9479397c61dddda2329f05259",
+        "2.13.0": "6e9804168a5c7f8c0a4e16ce292ac415132e68d9479397c61dddda2329f05259",
+    },
+    "cuda-synchronize": {
+        "2.10.0": "3abd3d63ffe8d326b7121a3a5b16515cf2e6f7ce4d725f67d6a7614c302bd5a3",
+        "2.11.0": "7055e6143ffee8f141c9900a7b5dd69345e841a3e14c0be02af277f347232dcd",
+        "2.12.0": "7055e6143ffee8f141c9900a7b5dd69345e841a3e14c0be02af277f347232dcd",
+        "2.13.0": "7055e6143ffee8f141c9900a7b5dd69345e841a3e14c0be02af277f347232dcd",
+    },
+    "cuda-manual-seed": {
+        "2.10.0": "a71497712eba81c903e16f4aa3ba5a51b045b1d4aa9ac981c006878ca8aada20",
+        "2.11.0": "a71497712eba81c903e16f4aa3ba5a51b045b1d4aa9ac981c006878ca8aada20",
+        "2.12.0": "a71497712eba81c903e16f4aa3ba5a51b045b1d4aa9ac981c006878ca8aada20",
+        "2.13.0": "a71497712eba81c903e16f4aa3ba5a51b045b1d4aa9ac981c006878ca8aada20",
+    },
+    "cuda-get-rng-state": {
+        "2.10.0": "a3c99f160e28b2044873409ef1aa5b7fcaa179da11f9fb44d71cbc9ed6deb31d",
+        "2.11.0": "1190f97901d79384e381f97b50186090d52ee9dd06dbedec9349f270af938219",
+        "2.12.0": "1190f97901d79384e381f97b50186090d52ee9dd06dbedec9349f270af938219",
+        "2.13.0": "1190f97901d79384e381f97b50186090d52ee9dd06dbedec9349f270af938219",
+    },
+    "cuda-random-get-rng-state": {
+        "2.10.0": "a3c99f160e28b2044873409ef1aa5b7fcaa179da11f9fb44d71cbc9ed6deb31d",
+        "2.11.0": "1190f97901d79384e381f97b50186090d52ee9dd06dbedec9349f270af938219",
+        "2.12.0": "1190f97901d79384e381f97b50186090d52ee9dd06dbedec9349f270af938219",
+        "2.13.0": "1190f97901d79384e381f97b50186090d52ee9dd06dbedec9349f270af938219",
+    },
     "rng-set-state": {"0.16.1": "b179c9d95438b61c1d9b58e8e13cc6534f2ae2f870d991c42438de53829ed398"},
     "rng-fork": {"0.16.1": "d0dff9c6f8d383359e7d669372c3062c666bb018d17ea1e32d61eef86d255a83"},
     "schedules-cuda-literal": {"0.16.1": "e2bdb6f18cdd92011955312451b14e0dc3b734b774051712db776f44f9d06f18"},

@@ -9,7 +9,6 @@ import inspect
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, Literal
 
 from packaging.specifiers import SpecifierSet
@@ -109,8 +108,3 @@ class Patch:
         """Return the replacement for ``original``."""
         owner, name = resolve(self.make)
         return getattr(owner, name)(original)
-
-
-def module_of(patch: Patch) -> ModuleType:
-    """Return the imported module that holds a patch's target."""
-    return importlib.import_module(patch.target.partition(":")[0])

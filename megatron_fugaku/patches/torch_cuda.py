@@ -29,15 +29,6 @@ def build_synchronize(original: Callable) -> Callable:
     return synchronize
 
 
-def build_empty_cache(original: Callable) -> Callable:
-    """Return a function that does nothing: there is no device cache."""
-
-    def empty_cache() -> None:
-        """The CPU allocator keeps no device cache."""
-
-    return empty_cache
-
-
 def build_get_rng_state(original: Callable) -> Callable:
     """Return a function that reads the CPU generator, the one that CPU dropout draws from."""
 
