@@ -40,13 +40,15 @@ class Variable:
 VARIABLES: dict[str, Variable] = {
     variable.name: variable
     for variable in (
-        Variable("MFUGAKU_COMM_TIMEOUT_S", float, 1800.0, "Seconds that a wait on the MPI backend may take before it raises."),
+        Variable("MFUGAKU_COMM_TIMEOUT_S", float, 1800.0,
+                 "Seconds that a wait on the MPI backend may take before it raises."),
         Variable("MFUGAKU_COMM_TRACE", parse_flag, False, "Record every operation of the MPI backend from the start."),
         Variable("MFUGAKU_COMM_PROGRESS_THREAD", parse_flag, False, "Drive MPI progress from a thread of its own."),
         Variable("MFUGAKU_MPIRUN", str, "", "Path of the mpirun that `mfugaku launch local` uses; empty: found."),
         Variable("MFUGAKU_LAUNCH_ID", str, "", "Set by `mfugaku launch local` to know its own processes again."),
         Variable("MFUGAKU_CACHE", str, "~/.cache/mfugaku", "Where downloaded corpus packages are kept."),
-        Variable("MFUGAKU_STRICT_PATCHES", parse_flag, False, "An upstream source of unknown digest is an error, not a warning."),
+        Variable("MFUGAKU_STRICT_PATCHES", parse_flag, False,
+                 "An upstream source of unknown digest is an error, not a warning."),
     )
 }
 

@@ -13,10 +13,14 @@ import re
 _COMMANDS = frozenset(("pip", "apt", "make", "mpirun", "srun", "mfugaku"))
 
 
+def _end(part: str) -> str:
+    return part if part.endswith(("?", "!")) else part.rstrip(".") + "."
+
+
 def _sentence(part: str) -> str:
     word = re.match(r"[a-z]+(?=[ ,])", part)
     capital = word is not None and word[0] not in _COMMANDS
-    return (part[0].upper() + part[1:] if capital else part).rstrip(".") + "."
+    return _end(part[0].upper() + part[1:] if capital else part)
 
 
 class MegatronFugakuError(Exception):
@@ -32,7 +36,7 @@ class MegatronFugakuError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, why: str = "", fix: str = "", where: str = ""):
-        sentences = [what.rstrip(".") + ".", *(_sentence(part) for part in (why, fix) if part)]
+        sentences = [_end(what), *(_sentence(part) for part in (why, fix) if part)]
         super().__init__(" ".join(sentences) + (f" [{where}]" if where else ""))
         self.what, self.why, self.fix, self.where = what, why, fix, where
 
@@ -46,7 +50,7 @@ class ConfigError(MegatronFugakuError):
     exit_code = 2
 
 
-class EnvironmentError(MegatronFugakuError):  # noqa: A001 - the house's name for this kind
+class EnvironmentError(MegatronFugakuError):
     """Something that the machine lacks: a library, an instruction set, an MPI, memory."""
 
     exit_code = 3

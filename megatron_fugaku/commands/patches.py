@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
             print(f'    "{status.id}": {{"{status.version}": "{status.digest}"}},')
         return 0
     for status in statuses:
-        print(f"{status.id:<34} {status.status:<8} {status.version:<8} {status.digest[:12]:<12} {status.detail}".rstrip())
+        line = f"{status.id:<34} {status.status:<8} {status.version:<8} {status.digest[:12]:<12} {status.detail}"
+        print(line.rstrip())
     misfits = [status for status in statuses if status.status != "fits"]
     print(f"{len(statuses) - len(misfits)} of {len(statuses)} patches fit")
     return PatchError.exit_code if misfits else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from megatron_fugaku import comm
 
@@ -77,7 +78,7 @@ class TimelineRecorder:
     """Records the spans of a step. It stands where megatron-core's schedules expect their ``timers``: they call
     ``timers(name, log_level=…).start(barrier=…)`` and ``timers(name).stop()``."""
 
-    _NAMES = {"forward-compute": ("forward", "compute"), "backward-compute": ("backward", "compute")}
+    _NAMES: ClassVar = {"forward-compute": ("forward", "compute"), "backward-compute": ("backward", "compute")}
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
