@@ -189,7 +189,8 @@ def test_files_that_cannot_be_read(tmp_path):
 
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=12) | st.sampled_from(
-    ["1e5", "12e4", "24:00:00", "2026-01-01", "no", "null", "~", "0x10", "010", ".5", "1_0", "=", "<<", "- a", "#", ": "])
+    ["1e5", "12e4", "24:00:00", "2026-01-01", "no", "null", "~", "0x10", "010", ".5", "1_0", "=", "<<", "- a", "#",
+     ": "])
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True) | st.sampled_from(["1e5", "2026-01-01", "0"])
 sizes = st.integers(1, 2**40)
 rates = st.floats(1e-12, 1e3, allow_nan=False)
@@ -208,7 +209,8 @@ rates = st.floats(1e-12, 1e3, allow_nan=False)
 }, optional={
     "run_dir": words.filter(lambda text: text.strip(". /")),
     "data": st.fixed_dictionaries({}, optional={
-        "data_path": st.lists(st.floats(0, 9) | words, max_size=4), "blend": st.dictionaries(words, rates, max_size=3)}),
+        "data_path": st.lists(st.floats(0, 9) | words, max_size=4),
+        "blend": st.dictionaries(words, rates, max_size=3)}),
     "launch": st.fixed_dictionaries({}, optional={
         "environment": st.dictionaries(words, words, max_size=3), "num_nodes": sizes,
         "pjm": st.fixed_dictionaries({}, optional={"elapse": words, "rscgrp": words, "extra": st.lists(words)})}),
