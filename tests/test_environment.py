@@ -64,6 +64,7 @@ def test_others_are_left_alone():
 
 
 def test_every_variable_in_the_sources_is_declared():
-    sources = [*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "csrc").rglob("*.cpp"), *(PACKAGE.parent / "csrc").rglob("*.h")]
+    csrc = PACKAGE.parent / "csrc"
+    sources = [*PACKAGE.rglob("*.py"), *csrc.rglob("*.cpp"), *csrc.rglob("*.h")]
     used = {name for path in sources for name in re.findall(r"[\"']MFUGAKU_[A-Z_]+[\"']", path.read_text("utf-8"))}
     assert {name[1:-1] for name in used} <= set(VARIABLES) | {environment.PREFIX}
