@@ -7,6 +7,7 @@ import argparse
 from megatron_fugaku import comm
 from megatron_fugaku.config import check_config, load_config
 from megatron_fugaku.errors import MegatronFugakuError
+from megatron_fugaku.patches.noise import silence_upstream
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
         if launched.rank == 0:
             raise
         return error.exit_code
+    silence_upstream()
     from megatron_fugaku.train.runtime import distributed_runtime
 
     with distributed_runtime(config):

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
 from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
+from megatron.core.datasets.indexed_dataset import IndexedDataset
 from megatron.core.datasets.utils import get_blend_from_list
 
 from megatron_fugaku.config import RunConfig
@@ -67,6 +68,27 @@ def load_tokenizer(sources: DataSources) -> SentencePieceTokenizer:
     return SentencePieceTokenizer(sources.tokenizer_model)
 
 
+def check_token_files(data_path: list[str]) -> None:
+    """Compare the size of every token file of a ``data_path`` with what its index says.
+
+    Raises:
+        DataError: an index cannot be read, or a .bin file is shorter than its documents.
+    """
+    prefixes, _ = get_blend_from_list(data_path)
+    for prefix in prefixes:
+        try:
+            index = IndexedDataset(prefix).index
+        except (OSError, ValueError, AssertionError) as error:
+            raise DataError(f"{prefix}.idx cannot be read: {error}", "it says where the documents lie",
+                            "write the tokens again with `mfugaku data RECIPE`", f"{prefix}.idx") from error
+        expected = int(index.sequence_lengths.sum(dtype="int64")) * index.dtype_size
+        found = Path(prefix + ".bin").stat().st_size
+        if found != expected:
+            raise DataError(f"{prefix}.bin has {found} bytes, its index describes {expected}",
+                            "training would fail when it reads beyond the end", "write the tokens again with "
+                            "`mfugaku data RECIPE`", f"{prefix}.bin")
+
+
 def build_datasets(config: RunConfig, sources: DataSources, tokenizer: SentencePieceTokenizer,
                    is_built: bool) -> tuple[GPTDataset | None, GPTDataset | None]:
     """Build the training and validation datasets; a collective call, every rank makes it.
@@ -78,6 +100,9 @@ def build_datasets(config: RunConfig, sources: DataSources, tokenizer: SentenceP
         sources: from :func:`locate_data`.
         tokenizer: of the run.
         is_built: whether this rank reads data at all (the first and last pipeline stages do).
+
+    Raises:
+        DataError: the token files are damaged, or hold too little.
 
     Returns:
         (train, validation); a dataset item holds int64 ``tokens``, ``labels`` and ``position_ids`` [S] and fp32
@@ -104,12 +129,13 @@ def build_datasets(config: RunConfig, sources: DataSources, tokenizer: SentenceP
     )
     builder = BlendedMegatronDatasetBuilder(GPTDataset, [train_samples, valid_samples, 0], lambda: is_built,
                                             dataset_config)
+    if torch.distributed.get_rank() == 0:
+        check_token_files(sources.train + (sources.valid or []))
     try:
         train, valid, _ = builder.build()
     except (AssertionError, ValueError, OSError) as error:
         raise DataError(f"megatron-core could not build the datasets of {sources.train}: {error}",
                         "there is nothing to train on", "check the token files with `mfugaku data`",
                         "data") from error
-    if torch.distributed.is_initialized():
-        torch.distributed.barrier()
+    torch.distributed.barrier()
     return train, valid if valid_samples else None
