@@ -1,171 +1,20 @@
-// The one file that knows torch: c10d's Backend and Work on top of the communication core, and the Python module.
-// It is slow to compile; everything that needs no torch header belongs elsewhere.
-#include <ATen/core/Tensor.h>
-#include <ATen/core/ivalue.h>
+// c10d's Backend on top of the communication core, and the Python module. This is the one translation unit that knows
+// torch, with torch_tensors.h and torch_work.h: it is slow to compile, so what needs no torch header belongs elsewhere.
 #include <torch/csrc/distributed/c10d/Backend.hpp>
-#include <torch/csrc/distributed/c10d/Types.hpp>
-#include <torch/csrc/distributed/c10d/Work.hpp>
 #include <torch/csrc/utils/pybind.h>
 #include <torch/version.h>
 
-#include <mutex>
+#include <utility>
 
 #include "bootstrap.h"
 #include "build_facts.h"
 #include "collectives/collectives.h"
 #include "reduce.h"
+#include "torch_tensors.h"
+#include "torch_work.h"
 
 namespace mfugaku::comm {
 namespace {
-
-using Tensors = std::vector<at::Tensor>;
-
-DataType type_of(const at::Tensor& tensor) {
-  switch (tensor.scalar_type()) {
-    case at::kDouble: return DataType::Float64;
-    case at::kFloat: return DataType::Float32;
-    case at::kHalf: return DataType::Float16;
-    case at::kBFloat16: return DataType::BFloat16;
-    case at::kChar: return DataType::Int8;
-    case at::kShort: return DataType::Int16;
-    case at::kInt: return DataType::Int32;
-    case at::kLong: return DataType::Int64;
-    case at::kByte: return DataType::UInt8;
-    case at::kUInt16: return DataType::UInt16;
-    case at::kUInt32: return DataType::UInt32;
-    case at::kUInt64: return DataType::UInt64;
-    case at::kBool: return DataType::Bool;
-    case at::kComplexFloat: return DataType::Complex64;
-    case at::kComplexDouble: return DataType::Complex128;
-    default: return DataType::Opaque;
-  }
-}
-
-DataType reducible_type_of(const at::Tensor& tensor) {
-  const DataType type = type_of(tensor);
-  TORCH_CHECK_VALUE(type != DataType::Opaque, "The MPI backend moves tensors of type ", tensor.scalar_type(),
-                    ", but cannot reduce them. Convert the tensor first.");
-  return type;
-}
-
-Reduction reduction_of(const c10d::ReduceOp& reduce_op) {
-  switch (reduce_op.op_) {
-    case c10d::ReduceOp::SUM: return Reduction::Sum;
-    case c10d::ReduceOp::AVG: return Reduction::Average;
-    case c10d::ReduceOp::PRODUCT: return Reduction::Product;
-    case c10d::ReduceOp::MIN: return Reduction::Minimum;
-    case c10d::ReduceOp::MAX: return Reduction::Maximum;
-    case c10d::ReduceOp::BAND: return Reduction::BitAnd;
-    case c10d::ReduceOp::BOR: return Reduction::BitOr;
-    case c10d::ReduceOp::BXOR: return Reduction::BitXor;
-    default: break;
-  }
-  TORCH_CHECK(false, "ReduceOp.PREMUL_SUM exists for NCCL only. Multiply before a ReduceOp.SUM instead.");
-}
-
-// Errors of the core reach Python as torch.distributed.DistBackendError, or as ValueError for wrong arguments.
-template <typename Body>
-auto translated(const Body& body) {
-  try {
-    return body();
-  } catch (const CommFailure& failure) {
-    C10_THROW_ERROR(DistBackendError, failure.what());
-  } catch (const std::invalid_argument& failure) {
-    C10_THROW_ERROR(ValueError, failure.what());
-  }
-}
-
-void check_tensor(const at::Tensor& tensor, const char* operation) {
-  TORCH_CHECK_VALUE(tensor.layout() == at::kStrided && tensor.device().is_cpu(), operation,
-                    ": the MPI backend takes dense CPU tensors, but got one on ", tensor.device(), " with layout ",
-                    tensor.layout(), ".");
-  TORCH_CHECK_VALUE(tensor.is_contiguous(), operation, ": the MPI backend takes contiguous tensors, but got sizes ",
-                    tensor.sizes(), " with strides ", tensor.strides(), ". Call .contiguous() first.");
-}
-
-const at::Tensor& only_one(const Tensors& tensors, const char* operation) {
-  TORCH_CHECK_VALUE(tensors.size() == 1, operation, ": expected one tensor per rank, got ", tensors.size(), ".");
-  check_tensor(tensors[0], operation);
-  return tensors[0];
-}
-
-int64_t bytes_of(const at::Tensor& tensor) { return static_cast<int64_t>(tensor.nbytes()); }
-
-// The storage and not the tensor: megatron gives sent tensors new, empty data while the send is in flight.
-void hold(Call& call, const at::Tensor& tensor) {
-  call.keep.push_back(std::make_shared<c10::Storage>(tensor.storage()));
-}
-
-template <typename Options>
-Call call_of(const Options& options, const Tensors& tensors = {}) {
-  Call call;
-  if (options.timeout != c10d::kUnsetTimeout) call.timeout_s = std::chrono::duration<double>(options.timeout).count();
-  for (const at::Tensor& tensor : tensors) hold(call, tensor);
-  return call;
-}
-
-class MpiWork : public c10d::Work {
- public:
-  MpiWork(int rank, c10d::OpType type, std::vector<OperationPtr> operations, Tensors outputs)
-      : Work(rank, type), operations_(std::move(operations)), outputs_(std::move(outputs)) {}
-
-  bool isCompleted() override {
-    if (!is_done()) Engine::instance().progress();
-    return is_done();
-  }
-  bool isSuccess() const override { return is_done() && first_error().empty(); }
-  std::exception_ptr exception() const override {
-    if (!is_done() || first_error().empty()) return nullptr;
-    return std::make_exception_ptr(CommFailure(first_error()));
-  }
-  int sourceRank() const override { return operations_.empty() ? -1 : operations_.front()->source; }
-  Tensors result() override { return outputs_; }
-  void synchronize() override { wait(); }
-  bool wait(std::chrono::milliseconds timeout = kNoTimeout) override {
-    translated([&] { Engine::instance().wait(operations_, std::chrono::duration<double>(timeout).count()); });
-    return true;
-  }
-  uint64_t getSequencenumber() const override { return operations_.empty() ? 0 : operations_.front()->sequence; }
-  void abort() override {
-    TORCH_CHECK(false, "MPI has no way to abort one operation; megatron_fugaku.comm.abort() ends the job.");
-  }
-
-  c10::intrusive_ptr<c10::ivalue::Future> getFuture() override {
-    std::lock_guard<std::mutex> lock(future_mutex_);
-    if (future_) return future_;
-    future_ = c10::make_intrusive<c10::ivalue::Future>(c10::ListType::create(c10::TensorType::get()));
-    auto num_open = std::make_shared<std::atomic<size_t>>(operations_.size() + 1);
-    const auto one_is_done = [num_open, future = future_, outputs = outputs_, operations = operations_] {
-      if (--*num_open > 0) return;
-      for (const OperationPtr& operation : operations)
-        if (!operation->error.empty()) {
-          future->setError(std::make_exception_ptr(CommFailure(operation->describe() + ": " + operation->error)));
-          return;
-        }
-      future->markCompleted(c10::IValue(outputs));
-    };
-    for (const OperationPtr& operation : operations_) Engine::instance().when_done(operation, one_is_done);
-    one_is_done();
-    return future_;
-  }
-
- private:
-  bool is_done() const {
-    for (const OperationPtr& operation : operations_)
-      if (!operation->done.load(std::memory_order_acquire)) return false;
-    return true;
-  }
-  std::string first_error() const {
-    for (const OperationPtr& operation : operations_)
-      if (!operation->error.empty()) return operation->describe() + ": " + operation->error;
-    return {};
-  }
-
-  std::vector<OperationPtr> operations_;
-  Tensors outputs_;
-  std::mutex future_mutex_;
-  c10::intrusive_ptr<c10::ivalue::Future> future_;
-};
 
 using WorkPtr = c10::intrusive_ptr<c10d::Work>;
 
@@ -232,7 +81,7 @@ class MpiBackend : public c10d::Backend {
   WorkPtr reduce_scatter(Tensors& outputs, std::vector<Tensors>& inputs,
                          const c10d::ReduceScatterOptions& options) override {
     const at::Tensor& output = only_one(outputs, "reduce_scatter");
-    const Tensors& pieces = list_of(inputs, output, "reduce_scatter");
+    const Tensors& pieces = list_of(inputs, output, size_, "reduce_scatter");
     check_same_size(pieces[static_cast<size_t>(rank_)], output, "reduce_scatter");
     std::vector<const void*> data;
     std::vector<int64_t> counts;
@@ -262,8 +111,8 @@ class MpiBackend : public c10d::Backend {
 
   WorkPtr allgather(std::vector<Tensors>& outputs, Tensors& inputs, const c10d::AllgatherOptions& options) override {
     const at::Tensor& input = only_one(inputs, "all_gather");
-    return work(c10d::OpType::ALLGATHER, {start_all_gather(list_of(outputs, input, "all_gather"), input, options)},
-                outputs[0]);
+    const Tensors& gathered = list_of(outputs, input, size_, "all_gather");
+    return work(c10d::OpType::ALLGATHER, {start_all_gather(gathered, input, options)}, gathered);
   }
 
   // `outputs[r][i]` is what rank r gives as its `inputs[i]`.
@@ -280,7 +129,8 @@ class MpiBackend : public c10d::Backend {
       check_tensor(inputs[i], "all_gather_coalesced");
       std::vector<Tensors> column(1);
       for (const Tensors& list : outputs) column[0].push_back(list[i]);
-      operations.push_back(start_all_gather(list_of(column, inputs[i], "all_gather_coalesced"), inputs[i], options));
+      const Tensors& gathered = list_of(column, inputs[i], size_, "all_gather_coalesced");
+      operations.push_back(start_all_gather(gathered, inputs[i], options));
       all.insert(all.end(), column[0].begin(), column[0].end());
     }
     return work(c10d::OpType::ALLGATHER_COALESCED, std::move(operations), all);
@@ -305,7 +155,8 @@ class MpiBackend : public c10d::Backend {
     check_tensor(output, "all_to_all_single");
     check_tensor(input, "all_to_all_single");
     check_same_type(output, input, "all_to_all_single");
-    Pieces in = split(input, input_splits, "input"), out = split(output, output_splits, "output");
+    const Pieces in = split_rows(input, input_splits, size_, "input");
+    const Pieces out = split_rows(output, output_splits, size_, "output");
     const std::vector<const void*> sources(in.data.begin(), in.data.end());
     return work(c10d::OpType::ALLTOALL_BASE, {translated([&] {
                   return all_to_all(*group_, sources, in.num_bytes, out.data, out.num_bytes,
@@ -346,7 +197,7 @@ class MpiBackend : public c10d::Backend {
     Call call = call_of(options, inputs);
     Tensors results;
     if (rank_ == root) {
-      results = list_of(outputs, input, "gather");
+      results = list_of(outputs, input, size_, "gather");
       check_same_size(results[static_cast<size_t>(rank_)], input, "gather");
       for (const at::Tensor& output : results) {
         targets.push_back(output.data_ptr());
@@ -367,7 +218,7 @@ class MpiBackend : public c10d::Backend {
     std::vector<int64_t> source_bytes;
     Call call = call_of(options, outputs);
     if (rank_ == root) {
-      const Tensors& pieces = list_of(inputs, output, "scatter");
+      const Tensors& pieces = list_of(inputs, output, size_, "scatter");
       check_same_size(pieces[static_cast<size_t>(rank_)], output, "scatter");
       for (const at::Tensor& piece : pieces) {
         sources.push_back(piece.data_ptr());
@@ -425,11 +276,6 @@ class MpiBackend : public c10d::Backend {
   }
 
  private:
-  struct Pieces {
-    std::vector<void*> data;
-    std::vector<int64_t> num_bytes;
-  };
-
   static std::chrono::milliseconds to_milliseconds(double seconds) {
     return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1e3));
   }
@@ -445,57 +291,6 @@ class MpiBackend : public c10d::Backend {
   int root_of(int64_t root, const char* operation) const {
     TORCH_CHECK_VALUE(root >= 0 && root < size_, operation, ": root rank ", root, " is not in a group of ", size_, ".");
     return static_cast<int>(root);
-  }
-
-  static void check_same_type(const at::Tensor& a, const at::Tensor& b, const char* operation) {
-    TORCH_CHECK_VALUE(a.scalar_type() == b.scalar_type(), operation, ": tensors of different types, ",
-                      a.scalar_type(), " and ", b.scalar_type(), ".");
-  }
-  static void check_same_size(const at::Tensor& a, const at::Tensor& b, const char* operation) {
-    TORCH_CHECK_VALUE(a.numel() == b.numel(), operation, ": the tensors for this rank have ", a.numel(), " and ",
-                      b.numel(), " elements.");
-  }
-
-  // The list of one tensor per rank that goes with `partner`.
-  const Tensors& list_of(const std::vector<Tensors>& lists, const at::Tensor& partner, const char* operation) const {
-    TORCH_CHECK_VALUE(lists.size() == 1 && lists[0].size() == static_cast<size_t>(size_), operation,
-                      ": expected one list of ", size_, " tensors, one per rank of the group.");
-    for (const at::Tensor& tensor : lists[0]) {
-      check_tensor(tensor, operation);
-      check_same_type(tensor, partner, operation);
-    }
-    return lists[0];
-  }
-
-  // Blocks of rows for each rank; without split sizes, equal ones.
-  Pieces split(const at::Tensor& tensor, const std::vector<int64_t>& splits, const char* which) const {
-    const int64_t rows = tensor.dim() > 0 ? tensor.size(0) : tensor.numel();
-    const auto size = static_cast<size_t>(size_);
-    std::vector<int64_t> lengths = splits;
-    if (splits.empty()) {
-      TORCH_CHECK_VALUE(rows % size_ == 0, "all_to_all_single: the ", which, "'s ", rows,
-                        " rows do not divide evenly among ", size_, " ranks. Give split sizes.");
-      lengths.assign(size, rows / size_);
-    }
-    int64_t total = 0;
-    for (const int64_t length : lengths) total += length;
-    TORCH_CHECK_VALUE(lengths.size() == size && total == rows, "all_to_all_single: the ", which, "'s split sizes ",
-                      lengths, " do not make up its ", rows, " rows for ", size_, " ranks.");
-    const int64_t row_bytes = rows > 0 ? bytes_of(tensor) / rows : 0;
-    Pieces pieces;
-    auto* data = static_cast<char*>(tensor.data_ptr());
-    for (const int64_t length : lengths) {
-      pieces.data.push_back(data);
-      pieces.num_bytes.push_back(length * row_bytes);
-      data += length * row_bytes;
-    }
-    return pieces;
-  }
-
-  Call message_call(const at::Tensor& tensor) const {
-    Call call;
-    hold(call, tensor);
-    return call;
   }
 
   OperationPtr start_all_reduce(const at::Tensor& tensor, const c10d::AllreduceOptions& options) {

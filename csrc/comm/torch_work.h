@@ -1,0 +1,77 @@
+// c10d's handle of one or more operations in flight.
+// Included by torch_backend.cpp alone, as torch's headers are slow to compile.
+#pragma once
+
+#include <ATen/core/ivalue.h>
+#include <torch/csrc/distributed/c10d/Work.hpp>
+
+#include <mutex>
+
+#include "torch_tensors.h"
+
+namespace mfugaku::comm {
+
+class MpiWork : public c10d::Work {
+ public:
+  MpiWork(int rank, c10d::OpType type, std::vector<OperationPtr> operations, Tensors outputs)
+      : Work(rank, type), operations_(std::move(operations)), outputs_(std::move(outputs)) {}
+
+  bool isCompleted() override {
+    if (!is_done()) Engine::instance().progress();
+    return is_done();
+  }
+  bool isSuccess() const override { return is_done() && first_error().empty(); }
+  std::exception_ptr exception() const override {
+    if (!is_done() || first_error().empty()) return nullptr;
+    return std::make_exception_ptr(CommFailure(first_error()));
+  }
+  int sourceRank() const override { return operations_.empty() ? -1 : operations_.front()->source; }
+  Tensors result() override { return outputs_; }
+  void synchronize() override { wait(); }
+  bool wait(std::chrono::milliseconds timeout = kNoTimeout) override {
+    translated([&] { Engine::instance().wait(operations_, std::chrono::duration<double>(timeout).count()); });
+    return true;
+  }
+  uint64_t getSequencenumber() const override { return operations_.empty() ? 0 : operations_.front()->sequence; }
+  void abort() override {
+    TORCH_CHECK(false, "MPI has no way to abort one operation; megatron_fugaku.comm.abort() ends the job.");
+  }
+
+  c10::intrusive_ptr<c10::ivalue::Future> getFuture() override {
+    std::lock_guard<std::mutex> lock(future_mutex_);
+    if (future_) return future_;
+    future_ = c10::make_intrusive<c10::ivalue::Future>(c10::ListType::create(c10::TensorType::get()));
+    auto num_open = std::make_shared<std::atomic<size_t>>(operations_.size() + 1);
+    const auto one_is_done = [num_open, future = future_, outputs = outputs_, operations = operations_] {
+      if (--*num_open > 0) return;
+      for (const OperationPtr& operation : operations)
+        if (!operation->error.empty()) {
+          future->setError(std::make_exception_ptr(CommFailure(operation->describe() + ": " + operation->error)));
+          return;
+        }
+      future->markCompleted(c10::IValue(outputs));
+    };
+    for (const OperationPtr& operation : operations_) Engine::instance().when_done(operation, one_is_done);
+    one_is_done();
+    return future_;
+  }
+
+ private:
+  bool is_done() const {
+    for (const OperationPtr& operation : operations_)
+      if (!operation->done.load(std::memory_order_acquire)) return false;
+    return true;
+  }
+  std::string first_error() const {
+    for (const OperationPtr& operation : operations_)
+      if (!operation->error.empty()) return operation->describe() + ": " + operation->error;
+    return {};
+  }
+
+  std::vector<OperationPtr> operations_;
+  Tensors outputs_;
+  std::mutex future_mutex_;
+  c10::intrusive_ptr<c10::ivalue::Future> future_;
+};
+
+}  // namespace mfugaku::comm
