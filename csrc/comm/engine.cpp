@@ -99,8 +99,15 @@ void Engine::advance(Operation& operation) {
       stage(operation);
     }
   } catch (const std::exception& failure) {
-    operation.error = failure.what();
+    operation.error = std::string("failed: ") + failure.what() + ".";
   }
+  operation.end_s = now_s();
+}
+
+// Futures wait without a limit of their own.
+void Engine::give_up_if_late(Operation& operation) {
+  if (operation.callbacks.empty() || now_s() - operation.start_s <= operation.timeout_s) return;
+  operation.error = Operation::describe_timeout(operation.timeout_s);
   operation.end_s = now_s();
 }
 
@@ -127,8 +134,10 @@ bool Engine::progress() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!ready_.load()) return false;
-    for (const OperationPtr& operation : active_)
+    for (const OperationPtr& operation : active_) {
       if (operation->end_s == 0) advance(*operation);
+      if (operation->end_s == 0) give_up_if_late(*operation);
+    }
     const auto is_open = [](const OperationPtr& operation) { return operation->end_s == 0; };
     const auto first = std::stable_partition(active_.begin(), active_.end(), is_open);
     finished.assign(std::make_move_iterator(first), std::make_move_iterator(active_.end()));
@@ -173,17 +182,12 @@ void Engine::wait(const std::vector<OperationPtr>& operations, double timeout_s)
       if (!ready_.load()) throw CommFailure(operation->describe() + " cannot finish: MPI is finalised.");
       if (now_s() - begin_s > limit_s) {
         recorder_.add_wait(*operation->group, operation->name, now_s() - begin_s);
-        char limit[32];
-        std::snprintf(limit, sizeof limit, "%g", limit_s);
-        throw CommFailure(operation->describe() + " did not finish within " + limit +
-                          " s. Another rank has not reached this operation, or has died. Look at what the other "
-                          "ranks do, or raise the group's timeout. [MFUGAKU_COMM_TIMEOUT_S]");
+        throw CommFailure(operation->describe() + " " + Operation::describe_timeout(limit_s));
       }
       backoff.pause();
     }
     recorder_.add_wait(*operation->group, operation->name, now_s() - begin_s);
-    if (!operation->error.empty())
-      throw CommFailure(operation->describe() + " failed: " + operation->error + ".");
+    if (!operation->error.empty()) throw CommFailure(operation->describe_failure());
   }
 }
 

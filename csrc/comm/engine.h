@@ -54,7 +54,7 @@ class Engine {
   // Waits until all are over. Throws CommFailure on an MPI error or after `timeout_s` (0: each operation's own).
   void wait(const std::vector<OperationPtr>& operations, double timeout_s = 0);
   // Calls `callback` (from any thread, no lock held) when the operation is over, at once if it is. A thread drives
-  // progress from then on, since whoever waits for the callback does not.
+  // progress from then on, since whoever waits for the callback does not; it fails the operation after its timeout.
   void when_done(const OperationPtr& operation, std::function<void()> callback);
 
   // Runs `body` under the lock: for communicator creation and queries.
@@ -73,6 +73,7 @@ class Engine {
 
  private:
   void advance(Operation& operation);
+  void give_up_if_late(Operation& operation);
   void start_thread();
   void run_thread();
 

@@ -26,4 +26,14 @@ std::string Operation::describe() const {
   return text.str();
 }
 
+std::string Operation::describe_failure() const { return describe() + " " + error; }
+
+std::string Operation::describe_timeout(double limit_s) {
+  std::ostringstream text;
+  text << "did not finish within " << limit_s
+       << " s. Another rank has not reached this operation, or has died. Look at what the other ranks do, or raise the "
+          "group's timeout. [MFUGAKU_COMM_TIMEOUT_S]";
+  return text.str();
+}
+
 }  // namespace mfugaku::comm

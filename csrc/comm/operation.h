@@ -40,7 +40,7 @@ struct Operation {
   std::vector<int64_t> expected_bytes;  // per request: bytes a receive must bring, -1 for anything else
   Keep keep;
 
-  // The outcome; `error` and `source` may be read once `done` is true.
+  // The outcome, to be read once `done` is true. `error` is what happened to it, a sentence without its subject.
   std::atomic<bool> done{false};
   std::string error;
   int source = -1;
@@ -54,6 +54,9 @@ struct Operation {
 
   // "all_reduce number 7 of group 'tp' (rank 1 of 4, with all ranks, 1024 bytes)"
   std::string describe() const;
+  std::string describe_failure() const;
+  // The `error` of an operation that took longer than `limit_s`.
+  static std::string describe_timeout(double limit_s);
 };
 
 using OperationPtr = std::shared_ptr<Operation>;

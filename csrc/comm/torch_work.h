@@ -23,7 +23,7 @@ class MpiWork : public c10d::Work {
   bool isSuccess() const override { return is_done() && first_error().empty(); }
   std::exception_ptr exception() const override {
     if (!is_done() || first_error().empty()) return nullptr;
-    return std::make_exception_ptr(CommFailure(first_error()));
+    return as_torch_error(first_error());
   }
   int sourceRank() const override { return operations_.empty() ? -1 : operations_.front()->source; }
   Tensors result() override { return outputs_; }
@@ -44,12 +44,11 @@ class MpiWork : public c10d::Work {
     auto num_open = std::make_shared<std::atomic<size_t>>(operations_.size() + 1);
     const auto one_is_done = [num_open, future = future_, outputs = outputs_, operations = operations_] {
       if (--*num_open > 0) return;
-      for (const OperationPtr& operation : operations)
-        if (!operation->error.empty()) {
-          future->setError(std::make_exception_ptr(CommFailure(operation->describe() + ": " + operation->error)));
-          return;
-        }
-      future->markCompleted(c10::IValue(outputs));
+      const std::string error = first_error_of(operations);
+      if (error.empty())
+        future->markCompleted(c10::IValue(outputs));
+      else
+        future->setError(as_torch_error(error));
     };
     for (const OperationPtr& operation : operations_) Engine::instance().when_done(operation, one_is_done);
     one_is_done();
@@ -62,10 +61,18 @@ class MpiWork : public c10d::Work {
       if (!operation->done.load(std::memory_order_acquire)) return false;
     return true;
   }
-  std::string first_error() const {
-    for (const OperationPtr& operation : operations_)
-      if (!operation->error.empty()) return operation->describe() + ": " + operation->error;
+  std::string first_error() const { return first_error_of(operations_); }
+  static std::string first_error_of(const std::vector<OperationPtr>& operations) {
+    for (const OperationPtr& operation : operations)
+      if (!operation->error.empty()) return operation->describe_failure();
     return {};
+  }
+  static std::exception_ptr as_torch_error(const std::string& message) {
+    try {
+      C10_THROW_ERROR(DistBackendError, message);
+    } catch (...) {
+      return std::current_exception();
+    }
   }
 
   std::vector<OperationPtr> operations_;
