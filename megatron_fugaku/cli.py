@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import time
 
 from megatron_fugaku import __version__
 from megatron_fugaku.environment import check_environment
@@ -23,6 +24,17 @@ VERBS = {
     "doctor": "say what this machine has and what is missing",
     "patches": "list, explain and check the patches that the port layer applies to upstream",
 }
+
+
+# An error that every rank meets is said once, by rank 0, whose end ends the job; the others wait so long before they
+# say it too, in case that they alone met it.
+OTHER_RANKS_WAIT_S = 6.0
+
+
+def _let_rank_0_speak_first() -> None:
+    comm = sys.modules.get("megatron_fugaku.comm")  # loaded by the verbs that run on many ranks
+    if comm is not None and comm.rank_info().rank:
+        time.sleep(OTHER_RANKS_WAIT_S)
 
 
 def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
@@ -46,6 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         check_environment()
         return importlib.import_module(f"megatron_fugaku.commands.{args.verb}").run(args) or 0
     except MegatronFugakuError as error:
+        _let_rank_0_speak_first()
         print(f"mfugaku {args.verb}: error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:

@@ -6,7 +6,6 @@ import argparse
 
 from megatron_fugaku import comm
 from megatron_fugaku.config import check_config, load_config
-from megatron_fugaku.errors import MegatronFugakuError
 from megatron_fugaku.patches.noise import silence_upstream
 
 
@@ -18,14 +17,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check the run, then train."""
-    launched = comm.rank_info()
-    try:
-        config = load_config(args.config, args.overrides)
-        check_config(config, world_size=launched.world_size)
-    except MegatronFugakuError as error:
-        if launched.rank == 0:
-            raise
-        return error.exit_code
+    config = load_config(args.config, args.overrides)
+    check_config(config, world_size=comm.rank_info().world_size)
     silence_upstream()
     from megatron_fugaku.train.runtime import distributed_runtime
 

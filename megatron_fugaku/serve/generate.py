@@ -57,7 +57,9 @@ def sample_token(logits: torch.Tensor, options: SamplingOptions, generator: torc
     """
     if options.temperature == 0:
         return int(logits.argmax())
-    probabilities, tokens = torch.sort(torch.softmax(logits / options.temperature, dim=-1), descending=True)
+    # Less their greatest first: a temperature near zero would make them infinite.
+    scaled = (logits - logits.max()) / options.temperature
+    probabilities, tokens = torch.sort(torch.softmax(scaled, dim=-1), descending=True)
     keep = torch.cumsum(probabilities, dim=-1) - probabilities < options.top_p
     if options.top_k:
         keep[options.top_k:] = False

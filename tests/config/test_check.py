@@ -183,6 +183,23 @@ def test_replicas_are_what_is_left():
     assert data_parallel_size(build(f"{TP}=6", f"{PP}=8"), 13_824) == 288
 
 
+ONE_RANK_FAILS = """
+import os, sys
+from megatron_fugaku.cli import main
+config = sys.argv[1 + int(os.environ["OMPI_COMM_WORLD_RANK"])]
+sys.exit(main(["pretrain", config]))
+"""
+
+
+@pytest.mark.mpi
+def test_an_error_of_one_rank_is_said_and_ends_the_job(small_manifest, tmp_path):
+    """As when a node does not see the file system."""
+    good = write_config(tmp_path / "good.yaml", small_config(small_manifest, tmp_path / "run"))
+    done = run_mpi(["-c", ONE_RANK_FAILS, good, tmp_path / "missing.yaml"], 2, timeout_s=100)
+    assert done.returncode != 0
+    assert f"{tmp_path / 'missing.yaml'} cannot be read" in done.stderr
+
+
 @pytest.mark.mpi
 def test_ranks_end_with_one_message_and_the_code_of_configurations(tmp_path):
     path = write_config(tmp_path / "bad.yaml", small_config(tmp_path / "no.json", tmp_path / "run"))
