@@ -105,6 +105,12 @@ def test_malformed_overrides_are_refused(text):
         parse_override(text)
 
 
+def test_an_override_that_is_not_yaml_names_its_key():
+    message = message_of(lambda: parse_override("train.seed=[1"))
+    assert message.startswith("train.seed is not valid YAML")
+    assert message.endswith("[train.seed]")
+
+
 @pytest.mark.parametrize(("key", "near"), [
     ("modle", "model"), ("model.num_layer", "num_layers"), ("parallel.tensor_parallel_size", "tensor_model"),
     ("recompute.granularity", "recompute_granularity"), ("train.train_iter", "train_iters"),
