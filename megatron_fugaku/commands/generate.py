@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
             text = generator.generate(prompt, options)
             if launched.rank:
                 continue
-            print(f"{prompt}{text}", flush=True)
+            print(f"> {prompt}\n{text.strip()}\n", flush=True)
             if args.save:
                 with (args.run_dir / "samples.jsonl").open("a", encoding="utf-8") as file:
                     file.write(json.dumps({"iteration": iteration, "prompt": prompt, "text": text},

@@ -9,6 +9,9 @@ _MESSAGES = (
     r"full scope is deprecated\. Use empty cuda_graph_scope",
     r"The following imports from `dynamic_context\.py` will be removed",
     r"`torch\.jit\.script",
+    r"When using async grad allreduce it is recommended",
+    r"`load_state_dict` is deprecated and will be removed",
+    r"Please use DTensor instead and we are deprecating ShardedTensor",
     r"If you are using transformer_engine as the transformer implementation",
 )
 

@@ -69,6 +69,20 @@ class End:
 
 
 @dataclass(frozen=True)
+class RepeatedStep:
+    """A step trained before an interruption and again after the resume from an older checkpoint."""
+
+    iteration: int
+    before: TrainStep
+    after: TrainStep
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether loss and gradient norm are the same numbers, bit for bit."""
+        return (self.before.lm_loss, self.before.grad_norm) == (self.after.lm_loss, self.after.grad_norm)
+
+
+@dataclass(frozen=True)
 class Metrics:
     """What a run recorded. Of a step done twice, after a resume from an older checkpoint, the later record counts.
 
@@ -77,6 +91,7 @@ class Metrics:
         validations: in order of iteration, each once.
         notes: sentences about lines that could not be used.
         abandoned_steps: iterations whose first record was given up by a resume.
+        repeated: those of them that were trained again: at the same layout, their numbers are the same.
     """
 
     starts: tuple[Start, ...]
@@ -86,6 +101,7 @@ class Metrics:
     end: End | None
     notes: tuple[str, ...] = ()
     abandoned_steps: int = 0
+    repeated: tuple[RepeatedStep, ...] = ()
 
     @property
     def world_size(self) -> int:
@@ -101,6 +117,20 @@ class Metrics:
     def consumed_tokens(self) -> int:
         """Tokens trained on."""
         return self.train[-1].consumed_tokens if self.train else 0
+
+    def explain_repeats(self) -> str:
+        """Say in a sentence whether the run went on exactly after its interruptions; empty without any."""
+        if not self.repeated:
+            return ""
+        steps = sorted({step.iteration for step in self.repeated})
+        names = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
+        different = [step for step in self.repeated if not step.is_equal]
+        if not different:
+            return (f"Interrupted and resumed: of the steps {names}, trained before the interruption and again after "
+                    "it, every loss and gradient norm is the same, bit for bit.")
+        gap = max(abs(step.before.lm_loss - step.after.lm_loss) for step in different)
+        return (f"Interrupted and resumed: {len(different)} of the {len(self.repeated)} steps trained twice ({names}) "
+                f"differ, in the loss by at most {gap:.3g}.")
 
     def median(self, name: str) -> float:
         """Median over steps of a numeric field of :class:`TrainStep`, NaN when no step has it."""
@@ -123,7 +153,9 @@ class _Reader:
     validations: dict[int, Validation] = field(default_factory=dict)
     checkpoints: dict[str, CheckpointSave] = field(default_factory=dict)
     end: End | None = None
-    abandoned: int = 0
+    abandoned: dict[int, TrainStep] = field(default_factory=dict)
+    num_abandoned: int = 0
+    repeated: list[RepeatedStep] = field(default_factory=list)
     unknown: Counter[str] = field(default_factory=Counter)
 
     def add(self, number: int, record: dict[str, Any]) -> None:
@@ -134,6 +166,8 @@ class _Reader:
             elif event == "train":
                 step = _train_step(record)
                 self.train[step.iteration] = step
+                if step.iteration in self.abandoned:
+                    self.repeated.append(RepeatedStep(step.iteration, self.abandoned.pop(step.iteration), step))
             elif event == "validation":
                 iteration, loss = int(record["iteration"]), _number(record["lm_loss"])
                 perplexity = _number(record.get("perplexity", math.exp(min(loss, 700.0))))
@@ -157,7 +191,9 @@ class _Reader:
         self.starts.append(start)
         self.end = None
         # What an earlier attempt did beyond the point of resumption is not part of the run any more.
-        self.abandoned += sum(iteration > start.iteration for iteration in self.train)
+        given_up = {i: step for i, step in self.train.items() if i > start.iteration}
+        self.abandoned.update(given_up)
+        self.num_abandoned += len(given_up)
         self.train = {i: step for i, step in self.train.items() if i <= start.iteration}
         self.validations = {i: item for i, item in self.validations.items() if i <= start.iteration}
 
@@ -209,5 +245,6 @@ def load_metrics(run_dir: str | Path) -> Metrics:
         checkpoints=tuple(sorted(reader.checkpoints.values(), key=lambda item: item.iteration)),
         end=reader.end,
         notes=tuple(notes),
-        abandoned_steps=reader.abandoned,
+        abandoned_steps=reader.num_abandoned,
+        repeated=tuple(reader.repeated),
     )

@@ -141,7 +141,9 @@ def _head(run: Run) -> str:
     if metrics.resumes:
         where = ", ".join(f"{start.iteration:,}" for start in metrics.resumes)
         state += f" It was resumed after step {where}."
-    if metrics.abandoned_steps:
+    if metrics.repeated:
+        state += f" {metrics.explain_repeats()}"
+    elif metrics.abandoned_steps:
         state += f" {metrics.abandoned_steps:,} steps were done again after a resume; the later ones are shown."
     tiles = {"tokens": facts.format_count(metrics.consumed_tokens), "steps": f"{len(metrics.train):,}"}
     if metrics.train:

@@ -50,6 +50,21 @@ def test_of_a_step_done_twice_the_later_counts_and_abandoned_steps_go(write):
     assert metrics.end is None
 
 
+def test_repeated_steps_are_compared(write):
+    lines = [start(0), train(1, 9.0), train(2, 8.0), train(3, 7.0), train(4, 6.0), start(2, "c/2"), train(3, 7.0)]
+    metrics = load_metrics(write(*lines))
+    assert [(step.iteration, step.is_equal) for step in metrics.repeated] == [(3, True)]
+    assert "of the steps 3, trained" in metrics.explain_repeats()
+    assert "bit for bit" in metrics.explain_repeats()
+    metrics = load_metrics(write(train(4, 6.25)))
+    assert [step.is_equal for step in metrics.repeated] == [True, False]
+    assert "1 of the 2 steps trained twice (3 to 4) differ, in the loss by at most 0.25" in metrics.explain_repeats()
+
+
+def test_a_run_without_interruption_says_nothing_of_it(write):
+    assert load_metrics(write(start(0), train(1, 9.0))).explain_repeats() == ""
+
+
 def test_an_end_before_a_resume_is_not_the_end(write):
     metrics = load_metrics(write(start(0), train(1, 9.0), {"event": "end", "iteration": 1, "reason": "interrupted"},
                                  start(1, "c/1")))
