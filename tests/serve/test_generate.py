@@ -183,7 +183,8 @@ def test_two_ranks_say_what_one_says_and_samples_are_kept(generated, folder, nam
                     "--temperature", "0", "--max-new-tokens", "12", "--save"], 2)
     assert done.returncode == 0, done.stderr[-4000:]
     texts = generated[name]["greedy"][:2]
-    assert done.stdout == "".join(f"{prompt}{text}\n" for prompt, text in zip(prompts, texts, strict=True))
+    printed = [f"> {prompt}\n{text.strip()}\n\n" for prompt, text in zip(prompts, texts, strict=True)]
+    assert done.stdout == "".join(printed)
     lines = [json.loads(line) for line in (folder / name / "samples.jsonl").read_text().splitlines()]
     assert lines == [{"old": 1}] + [{"iteration": 20, "prompt": prompt, "text": text}
                                     for prompt, text in zip(prompts, texts, strict=True)]
