@@ -13,7 +13,7 @@ import time
 
 from megatron_fugaku import __version__
 from megatron_fugaku.environment import check_environment
-from megatron_fugaku.errors import MegatronFugakuError
+from megatron_fugaku.errors import CommError, MegatronFugakuError
 
 VERBS = {
     "data": "build a corpus, train a tokenizer, write Megatron .bin/.idx token files",
@@ -35,6 +35,12 @@ def _let_rank_0_speak_first() -> None:
     comm = sys.modules.get("megatron_fugaku.comm")  # loaded by the verbs that run on many ranks
     if comm is not None and comm.rank_info().rank:
         time.sleep(OTHER_RANKS_WAIT_S)
+
+
+def _is_comm_failure(error: Exception) -> bool:
+    """Whether torch.distributed raised it: a timeout, a rank that is gone, an MPI call that failed."""
+    distributed = sys.modules.get("torch.distributed")
+    return isinstance(error, getattr(distributed, "DistError", ()))
 
 
 def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
@@ -61,6 +67,11 @@ def main(argv: list[str] | None = None) -> int:
         _let_rank_0_speak_first()
         print(f"mfugaku {args.verb}: error: {error}", file=sys.stderr)
         return error.exit_code
+    except RuntimeError as error:
+        if not _is_comm_failure(error):
+            raise
+        print(f"mfugaku {args.verb}: error: {error}", file=sys.stderr)
+        return CommError.exit_code
     except KeyboardInterrupt:
         print(f"mfugaku {args.verb}: interrupted", file=sys.stderr)
         return 130
