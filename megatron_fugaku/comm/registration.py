@@ -12,6 +12,7 @@ import functools
 import inspect
 import os
 import socket
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -23,25 +24,51 @@ import torch.distributed.distributed_c10d as c10d
 from megatron_fugaku import environment
 from megatron_fugaku.comm.endings import install_excepthook
 from megatron_fugaku.comm.extension import load_extension
-from megatron_fugaku.comm.rank_info import rank_info
+from megatron_fugaku.comm.rank_info import RankInfo, rank_info
 from megatron_fugaku.errors import CommError
 
 BACKEND = "mfugaku"
 
-# MPI ranks by torch rank of the default group; empty while that group is of another backend.
+# MPI ranks by torch rank of the default group; meaningless while that group is of another backend.
 _mpi_rank_of: list[int] = []
 
 
+def _warn_without_pmix(extension, info: RankInfo) -> None:
+    """Say on rank 0 that srun and Open MPI will not find together, if so; Open MPI's own words name other remedies."""
+    is_srun = info.launcher in ("slurm", "pmi") and "SLURM_STEP_NUM_TASKS" in os.environ and info.world_size > 1
+    if is_srun and info.rank == 0 and "PMIX_RANK" not in os.environ and \
+            extension.build_facts()["mpi_vendor"] == "Open MPI":
+        print("mfugaku: srun started these ranks without PMIx, and this MPI is Open MPI, which is rarely built with "
+              "anything else. If MPI cannot start, use `srun --mpi=pmix` (`srun --mpi=list` says what yours knows).",
+              file=sys.stderr, flush=True)
+
+
 def _start_mpi() -> tuple[int, int]:
-    """Initialise MPI once; return this process's rank and the number of processes."""
+    """Initialise MPI once; return this process's rank and the number of processes.
+
+    Raises:
+        CommError: the launcher started more or fewer processes than MPI sees.
+    """
     extension = load_extension()
+    info = rank_info()
     if not extension.is_ready():
         atexit.register(extension.stop_thread)
+        _warn_without_pmix(extension, info)
     rank, size = extension.initialize(
         progress_thread=environment.get("MFUGAKU_COMM_PROGRESS_THREAD"),
         tracing=environment.get("MFUGAKU_COMM_TRACE"),
         timeout_s=environment.get("MFUGAKU_COMM_TIMEOUT_S"),
     )
+    if info.launcher not in ("none", "torchrun") and info.world_size != size:
+        facts = extension.build_facts()
+        raise CommError(
+            f"the launcher ({info.launcher}) started {info.world_size} processes, but {facts['mpi_vendor']} "
+            f"{facts['mpi_version']} sees {size}",
+            "the ranks would train apart from each other",
+            "start them with the mpirun of this MPI, or with the PMI it was built for: `srun --mpi=list` names what "
+            "Slurm has, usually pmix for Open MPI and pmi2 for MPICH",
+            "srun --mpi",
+        )
     if size > 1:
         install_excepthook()
     return rank, size
@@ -83,7 +110,7 @@ def _create_backend(options, _backend_options=None):
     if not global_ranks:
         _mpi_rank_of[:] = _exchange_ranks(rank, size)
         mpi_ranks = list(_mpi_rank_of)
-    elif _mpi_rank_of:
+    elif _is_ours(dist.get_backend_config()):
         mpi_ranks = [_mpi_rank_of[global_rank] for global_rank in global_ranks]
     else:
         # The default group is of another backend: its members tell each other through the store.

@@ -7,6 +7,7 @@ import datetime
 import pytest
 
 from megatron_fugaku.comm import registration
+from megatron_fugaku.errors import CommError
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,46 @@ def test_the_environment_can_only_shorten_a_timeout(monkeypatch):
     monkeypatch.setenv("MFUGAKU_COMM_TIMEOUT_S", "20")
     assert registration._timeout_s(datetime.timedelta(hours=1)) == 20
     assert registration._timeout_s(datetime.timedelta(seconds=5)) == 5
+
+
+class LonelyMpi:
+    """An extension whose MPI does not see the other processes."""
+
+    def is_ready(self):
+        return False
+
+    def stop_thread(self):
+        pass
+
+    def build_facts(self):
+        return {"mpi_vendor": "Open MPI", "mpi_version": "4.1.4"}
+
+    def initialize(self, **_):
+        return 0, 1
+
+
+@pytest.fixture
+def lonely_mpi(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(registration, "load_extension", LonelyMpi)
+    monkeypatch.setattr(registration.atexit, "register", lambda function: None)
+
+
+@pytest.mark.parametrize(("rank", "has_pmix", "is_warned"), [("0", False, True), ("1", False, False),
+                                                              ("0", True, False)])
+def test_ranks_that_mpi_does_not_see_are_an_error(lonely_mpi, monkeypatch, capsys, rank, has_pmix, is_warned):
+    monkeypatch.setenv("SLURM_PROCID", rank)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    if has_pmix:
+        monkeypatch.setenv("PMIX_RANK", rank)
+    with pytest.raises(CommError, match=r"launcher \(slurm\) started 4 processes, but Open MPI 4\.1\.4 sees 1\."):
+        registration._start_mpi()
+    assert ("use `srun --mpi=pmix`" in capsys.readouterr().err) == is_warned
+
+
+def test_a_process_without_launcher_is_alone(lonely_mpi, monkeypatch, capsys):
+    for name in ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.delenv(name, raising=False)
+    assert registration._start_mpi() == (0, 1)
+    assert capsys.readouterr().err == ""
