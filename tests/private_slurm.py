@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -15,7 +14,9 @@ from pathlib import Path
 
 from mpi_helpers import mpi_environment
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "scancel", "sinfo", "squeue", "setpriv")
+from megatron_fugaku.launch.processes import MARK, Keeper, end_launched, find_launched
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "sinfo")
 _PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/sbin"])
 # The node is what slurmd finds, without cgroups and accounting: neither needs root nor systemd.
 _CONFIGURATION = """\
@@ -30,6 +31,7 @@ AuthInfo=socket={folder}/munge.socket
 CredType=cred/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
+TmpFS={folder}/tmp
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
 SlurmctldLogFile={folder}/slurmctld.log
@@ -65,9 +67,9 @@ def _free_ports(count: int) -> list[int]:
 class PrivateSlurm:
     """A running cluster of one node; a context manager.
 
-    A system's own Slurm stays untouched: every program of this one finds it through ``environment``. Each of its
-    processes carries that variable, which is how all of them are found and ended. Its folder is short, because names
-    of sockets are limited to about 100 characters.
+    A system's own Slurm stays untouched: every program of this one finds it through ``environment``. Daemons and jobs
+    carry the launcher's mark, by which all of them are found and ended, by a keeper if the tests themselves are killed.
+    The folder's name is short, because those of sockets are limited to about 100 characters.
     """
 
     def __init__(self, timeout_s: float = 30.0):
@@ -76,7 +78,8 @@ class PrivateSlurm:
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the variables with which srun and sbatch reach this cluster, `extra` on top."""
-        return {**mpi_environment(extra), "PATH": _PATH, "SLURM_CONF": str(self.configuration)}
+        return {**mpi_environment(extra), "PATH": _PATH, "SLURM_CONF": str(self.configuration),
+                MARK: self.folder.name}
 
     def run(self, command: list[str], timeout_s: float = 120, **options) -> subprocess.CompletedProcess[str]:
         """Run a command that talks to this cluster and return it finished; its exit status is the caller's to check."""
@@ -89,17 +92,8 @@ class PrivateSlurm:
                                 text=True, **options)
 
     def pids(self) -> list[int]:
-        """Return the processes of this cluster and its jobs."""
-        mark = f"SLURM_CONF={self.configuration}".encode()
-        found = []
-        for name in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                # Of a process that has ended but was not collected the environment is empty.
-                if mark in Path("/proc", name, "environ").read_bytes().split(b"\0"):
-                    found.append(int(name))
-            except OSError:
-                continue
-        return found
+        """Return the running processes of this cluster and its jobs."""
+        return find_launched(self.folder.name)
 
     def logs(self) -> str:
         """Return the end of every daemon's log."""
@@ -109,6 +103,7 @@ class PrivateSlurm:
     def __enter__(self) -> PrivateSlurm:
         self.folder = Path(tempfile.mkdtemp(prefix="slurm"))
         self.configuration = self.folder / "slurm.conf"
+        self._keeper = Keeper(self.folder.name)
         try:
             self._write_files()
             self._start_daemon(["munged", "--foreground", "--force", f"--key-file={self.folder}/key",
@@ -127,7 +122,7 @@ class PrivateSlurm:
         self._end()
 
     def _write_files(self) -> None:
-        for name in ("state", "spool"):
+        for name in ("state", "spool", "tmp"):
             (self.folder / name).mkdir()
         key = self.folder / "key"
         key.touch(mode=0o600)
@@ -140,12 +135,10 @@ class PrivateSlurm:
             host=host, ports=_free_ports(2), user=getpass.getuser(), folder=self.folder, node=node))
 
     def _start_daemon(self, command: list[str]) -> None:
-        # pdeathsig: no daemon outlives the tests, even when they are killed.
         log = self.folder / f"{command[0]}.out.log"
         with log.open("w") as output:
-            self._daemons.append(subprocess.Popen(["setpriv", "--pdeathsig", "TERM", "--", *command],
-                                                  env=self.environment(), stdin=subprocess.DEVNULL, stdout=output,
-                                                  stderr=output, start_new_session=True))
+            self._daemons.append(subprocess.Popen(command, env=self.environment(), stdin=subprocess.DEVNULL,
+                                                  stdout=output, stderr=output, start_new_session=True))
 
     def _wait_for(self, what: str, condition) -> None:
         deadline = time.monotonic() + self._timeout_s
@@ -156,18 +149,11 @@ class PrivateSlurm:
 
     def _end(self) -> None:
         try:
-            for number, wait_s in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
-                for pid in self.pids():
-                    try:
-                        os.kill(pid, number)
-                    except ProcessLookupError:
-                        continue
-                deadline = time.monotonic() + wait_s
-                while self.pids() and time.monotonic() < deadline:
-                    for daemon in self._daemons:
-                        daemon.poll()
-                    time.sleep(0.05)
+            left = end_launched(self.folder.name)
+            self._keeper.__exit__()
             for daemon in self._daemons:
                 daemon.wait(timeout=5)
+            if left:
+                raise RuntimeError(f"processes {left} of Slurm did not end\n{self.logs()}")
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)

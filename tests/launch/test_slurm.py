@@ -50,7 +50,7 @@ def test_srun_tells_each_rank_its_place(slurm):
     assert done.returncode == 0, done.stderr + slurm.logs()
     told = sorted((json.loads(line) for line in done.stdout.splitlines()), key=lambda entry: entry["rank"])
     assert told == [{"rank": rank, "world_size": 3, "local_rank": rank, "local_world_size": 3, "launcher": "slurm",
-                     "sum": 6.0} for rank in range(3)]
+                     "sum": 6.0} for rank in range(3)], done.stderr
 
 
 def test_srun_without_pmix_says_what_to_give(slurm):
