@@ -12,12 +12,21 @@ import torch
 import torch.distributed as dist
 
 import megatron_fugaku.comm as comm
+from megatron_fugaku import cli
+from megatron_fugaku.commands import doctor
+from megatron_fugaku.errors import TrainingError
 
 torch.set_num_threads(1)
 
 
+def run_as_verb(body) -> None:
+    """Run the body as `mfugaku` runs a verb."""
+    doctor.run = lambda args: body()
+    sys.exit(cli.main(["doctor"]))
+
+
 def timeout() -> None:
-    """Rank 0 waits for a rank that does not come, in every kind of operation."""
+    """Rank 0 waits for a rank that does not come, in every kind of operation; the last error is not caught."""
     dist.init_process_group("mpi", timeout=datetime.timedelta(seconds=1))
     group = dist.new_group([0, 1], timeout=datetime.timedelta(seconds=1), group_desc="pair")
     if dist.get_rank() == 0:
@@ -25,6 +34,7 @@ def timeout() -> None:
             lambda: dist.all_reduce(torch.ones(256), group=group),
             lambda: dist.recv(torch.ones(2), 1, group=group),
             lambda: dist.irecv(torch.ones(2), 1, tag=7).wait(datetime.timedelta(milliseconds=200)),
+            lambda: dist.all_reduce(torch.ones(8), group=group, async_op=True).get_future().wait(),
             lambda: dist.new_group([0, 1], timeout=datetime.timedelta(seconds=1)),
         )
         for call in calls:
@@ -32,8 +42,13 @@ def timeout() -> None:
                 call()
             except dist.DistBackendError as error:
                 print(f"raised: {error}", flush=True)
-        comm.abort("seen enough", 7)
+        run_as_verb(calls[0])
     time.sleep(60)
+
+
+def aborted() -> None:
+    dist.init_process_group("mpi")
+    comm.abort("seen enough", 7)
 
 
 def uncaught_exception() -> None:
@@ -41,6 +56,17 @@ def uncaught_exception() -> None:
     if dist.get_rank() == 1:
         raise KeyError("the tale of rank 1")
     dist.barrier()
+
+
+def error_of_a_verb() -> None:
+    dist.init_process_group("mpi")
+
+    def train() -> None:
+        if dist.get_rank() == 1:
+            raise TrainingError("the loss of step 7 is nan", fix="lower the learning rate", where="optimizer.lr")
+        dist.barrier()
+
+    run_as_verb(train)
 
 
 def exit_status() -> None:

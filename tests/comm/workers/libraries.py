@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import tempfile
 
-import checks
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as checkpoint
+from contributions import fill
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
@@ -20,7 +20,7 @@ def build_network() -> torch.nn.Module:
 
 
 def batch_of(rank: int) -> torch.Tensor:
-    return checks.fill(rank, (4, 16), torch.float64)
+    return fill(rank, (4, 16), torch.float64)
 
 
 def mean_gradients() -> list[torch.Tensor]:
@@ -89,6 +89,3 @@ def world_made_twice() -> None:
 
 
 checks_to_run = (data_parallel, fully_sharded, redistribution, distributed_checkpoint, world_made_twice)
-
-if __name__ == "__main__":
-    checks.run_checks({check.__name__: check for check in checks_to_run})
