@@ -9,6 +9,7 @@ from mpi_checks import check_outcome, names_of_checks, outcomes
 
 pytestmark = [
     pytest.mark.mpi,
+    pytest.mark.slow,
     pytest.mark.timeout(240),
     pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed"),
 ]
