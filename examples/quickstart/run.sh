@@ -30,10 +30,11 @@ until [[ -f $saved ]] && (( $(grep -c '"event": "train"' "$metrics") >= $(<"$sav
   kill -0 "$launcher" 2>/dev/null || { wait "$launcher"; exit; }
   sleep 0.1
 done
-for pid in $(pgrep -f "megatron_fugaku pretrain $config"); do
-  if grep -qzE '^(OMPI_COMM_WORLD_RANK|PMI_RANK)=3$' "/proc/$pid/environ"; then
-    echo "-- kill -9 of rank 3, process $pid"
-    kill -9 "$pid"
+for process in /proc/[0-9]*; do
+  if grep -qzE '^(OMPI_COMM_WORLD_RANK|PMI_RANK)=3$' "$process/environ" 2>/dev/null &&
+     tr '\0' ' ' <"$process/cmdline" | grep -qF "megatron_fugaku pretrain $config"; then
+    echo "-- kill -9 of rank 3, process ${process##*/}"
+    kill -9 "${process##*/}"
     break
   fi
 done
