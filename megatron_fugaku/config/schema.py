@@ -110,7 +110,8 @@ class TrainConfig(Section):
     eval_interval: PositiveInt | None = Field(None, description="Steps between validations; null: none.")
     eval_iters: PositiveInt = Field(8, description="Global batches per validation.")
     log_interval: PositiveInt = 1
-    exit_interval: PositiveInt | None = Field(None, description="Save and stop once this many steps are done in total.")
+    exit_interval: PositiveInt | None = Field(None, description="Save and stop after a step that is a multiple of "
+                                           "this; the same command goes on from there.")
     max_skipped_steps: int = Field(0, ge=0, description="Steps with a non-finite loss or gradient that may be skipped "
                                    "in a row before training stops.")
 

@@ -23,7 +23,7 @@ from megatron_fugaku.model import build_model_chunks, build_transformer_config
 from megatron_fugaku.model.flops import flops_per_token
 from megatron_fugaku.train import optimizer as optimization
 from megatron_fugaku.train.callbacks import Callback, Console, MetricsFile, StepReport, TensorBoard
-from megatron_fugaku.train.manifest import describe_run, write_run_files
+from megatron_fugaku.train.manifest import describe_run, write_atomically, write_run_files
 from megatron_fugaku.train.measure import TIME_KEYS, StepClock, TimelineRecorder, communication_spans
 from megatron_fugaku.train.runtime import axes_by_group
 from megatron_fugaku.train.step import DataReader, loss_share, run_schedule, update_parameters
@@ -101,7 +101,6 @@ class _Loop:
         chunks = optimization.wrap_data_parallel(config, transformer_config, models)
         optimization.connect_schedule(config, transformer_config, chunks)
         optimizer = optimization.build_optimizer(config, transformer_config, chunks)
-        transformer_config.grad_scale_func = None
         scheduler = optimization.build_scheduler(config, optimizer)
         return Training(config, transformer_config, chunks, optimizer, scheduler, TrainState())
 
@@ -207,10 +206,11 @@ class _Loop:
         ]
         lines.append({"name": "optimizer", "category": "optimizer", "start_s": optimizer_started - started,
                       "end_s": ended - started, "microbatch": None, **place})
-        directory = self.config.directory / "timeline"
-        directory.mkdir(parents=True, exist_ok=True)
-        with (directory / f"rank{torch.distributed.get_rank():05d}.jsonl").open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
+        path = self.config.directory / "timeline" / f"rank{torch.distributed.get_rank():05d}.jsonl"
+        earlier = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        # A step done again after a resume counts as it was last.
+        kept = [line for line in earlier if json.loads(line)["iteration"] != place["iteration"]]
+        write_atomically(path, "".join(line + "\n" for line in [*kept, *map(json.dumps, lines)]))
 
     def _validate(self) -> None:
         for chunk in self.training.chunks:
@@ -263,8 +263,8 @@ class _Loop:
             if self.stop.requested:
                 reason = "interrupted"
                 break
-            if train.exit_interval and state.iteration >= train.exit_interval and state.iteration < config.num_steps:
-                reason = "exit_interval"
+            if train.exit_interval and state.iteration % train.exit_interval == 0:
+                reason = "exit_interval" if state.iteration < config.num_steps else reason
                 break
         if train.eval_interval and reason == "finished" and state.iteration % train.eval_interval:
             self._validate()

@@ -14,6 +14,9 @@ import pytest
 from mpi_helpers import mpi_environment, run_mpi
 from small_run import read_losses, small_config, write_config
 
+from megatron_fugaku.checkpoint import CheckpointStore
+from megatron_fugaku.checkpoint.checkpointer import read_description
+
 pytestmark = [pytest.mark.mpi, pytest.mark.slow]
 TP, PP = "tensor_model_parallel_size", "pipeline_model_parallel_size"
 NUM_RANKS = 4
@@ -79,6 +82,23 @@ def test_kill_of_a_rank_ends_all_ranks_and_the_run_resumes(small_manifest, tmp_p
     whole = train(config("whole", "whole"))
     assert whole.returncode == 0, whole.stderr[-4000:]
     assert read_losses(tmp_path / "killed") == read_losses(tmp_path / "whole")
+
+
+def test_kill_while_a_checkpoint_is_written_leaves_the_last_good_one(small_manifest, tmp_path):
+    content = small_config(small_manifest, tmp_path / "run", parallel={TP: 2, PP: 2}, train={"train_iters": 100},
+                           checkpoint={"save_interval": 2})
+    store = CheckpointStore(tmp_path / "run" / "checkpoints")
+    mpirun = start(write_config(tmp_path / "run.yaml", content))
+    try:
+        wait_until(lambda: store.iterations() and any(store.directory.glob(".iter_*.partial/*")), mpirun)
+        rank_process(mpirun, 0).send_signal(signal.SIGKILL)
+        mpirun.communicate(timeout=10)
+    finally:
+        if mpirun.poll() is None:
+            os.killpg(mpirun.pid, signal.SIGKILL)
+    assert store.latest() == store.iterations()[-1]
+    path = store.check(store.latest())
+    assert read_description(path)["iteration"] == store.latest()
 
 
 def test_sigterm_saves_and_ends_cleanly(small_manifest, tmp_path):

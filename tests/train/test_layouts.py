@@ -18,7 +18,7 @@ LAYOUTS = {
         "tp4": {TP: 4},
         "tp4_sp": {TP: 4, "sequence_parallel": True},
         "pp4": {PP: 4},
-        "pp2_interleaved": {PP: 2, VPP: 2},
+        "pp4_interleaved": {PP: 4, VPP: 2},
         "dp4_sharded": SHARDED,
         "dp4_sharded_overlapped": {**SHARDED, "overlap_grad_reduce": True, "overlap_param_gather": True,
                                    "ddp_bucket_size": 20_000},
@@ -27,8 +27,8 @@ LAYOUTS = {
 # Its modules differ from GPT's under tensor and pipeline parallelism only.
 LLAMA_LAYOUTS = {"tp2_pp2_dp2", "tp4_sp"}
 MODELS = {
-    "gpt": {},
-    "llama": {"style": "llama", "num_query_groups": 4},
+    "gpt": {"num_layers": 8},
+    "llama": {"num_layers": 8, "style": "llama", "num_query_groups": 4},
 }
 # fp32 sums in another order; the curves of 20 steps stay this close.
 TOLERANCE = 1e-5

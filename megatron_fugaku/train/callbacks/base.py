@@ -16,7 +16,7 @@ class StepReport:
         lm_loss: mean over the global batch, natural log.
         grad_norm: before clipping.
         learning_rate: used in this step.
-        step_s: seconds on the slowest view of rank 0.
+        step_s: seconds, on rank 0's clock.
         tokens_per_s: of all ranks together.
         flops_per_s: model floating-point operations of all ranks together.
         skipped: whether the update was left out because the gradient was not finite.

@@ -21,6 +21,8 @@ for path in sys.argv[1:]:
     check_config(config, torch.distributed.get_world_size())
     initialize_parallel(config)
     pretrain(config, DistCheckpointer(config))
+    backends = {torch.distributed.get_backend(group) for group in torch.distributed.distributed_c10d._world.pg_map}
+    assert backends == {"mfugaku"}, f"a group of {backends} on the training path"
     torch.distributed.barrier()
     parallel_state.destroy_model_parallel()
 torch.distributed.destroy_process_group()
