@@ -18,10 +18,11 @@ def run(args: argparse.Namespace) -> int:
     """Write the report; return 0."""
     from megatron_fugaku.report import load_metrics, save_report, save_trace
 
+    path = save_report(args.run_dir, args.output)
     repeats = load_metrics(args.run_dir).explain_repeats()
     if repeats:
         print(repeats)
-    print(f"report: {save_report(args.run_dir, args.output)}")
+    print(f"report: {path}")
     if args.trace is not None:
         print(f"trace:  {save_trace(args.run_dir, args.trace)}")
     return 0
