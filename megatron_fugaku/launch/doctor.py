@@ -32,7 +32,10 @@ ARM_CPUS = {
     ("0x41", "0xd40"): "Arm Neoverse V1 (Graviton3)", ("0x41", "0xd4f"): "Arm Neoverse V2 (Grace, Graviton4)",
 }
 X86_ISA = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16")
-ARM_ISA = ("asimd", "sve", "sve2", "bf16", "i8mm", "svebf16")
+# Word of the auxiliary vector and bit of each: arch/arm64/include/uapi/asm/hwcap.h of Linux.
+_AT_HWCAP, _AT_HWCAP2 = 16, 26
+ARM_ISA = {"asimd": (_AT_HWCAP, 1), "sve": (_AT_HWCAP, 22), "sve2": (_AT_HWCAP2, 1), "bf16": (_AT_HWCAP2, 14),
+           "i8mm": (_AT_HWCAP2, 13), "svebf16": (_AT_HWCAP2, 12)}
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,23 @@ def _cpuinfo() -> dict[str, str]:
     return facts
 
 
+def _read_auxiliary_vector(word: int) -> int:
+    """Return a word of what the kernel, or an emulator in its place, told this process."""
+    getauxval = ctypes.CDLL(None).getauxval
+    getauxval.argtypes, getauxval.restype = [ctypes.c_ulong], ctypes.c_ulong
+    return getauxval(word)
+
+
+def find_instruction_sets(machine_name: str, flags: set[str]) -> list[str]:
+    """Return the instruction sets that kernels ask for; ``flags`` are those of /proc/cpuinfo.
+
+    An emulator may show the host's /proc/cpuinfo to an Arm process, so there the auxiliary vector counts.
+    """
+    if machine_name == "aarch64":
+        return [name for name, (word, bit) in ARM_ISA.items() if _read_auxiliary_vector(word) >> bit & 1]
+    return [name for name in X86_ISA if name in flags]
+
+
 def _size(num_bytes: int | float) -> str:
     return f"{num_bytes / GIB:.1f} GiB"
 
@@ -84,17 +104,21 @@ def _size(num_bytes: int | float) -> str:
 def probe_processor() -> Iterator[Finding]:
     """Model, instruction sets, vector length, cores, NUMA nodes."""
     facts = _cpuinfo()
-    arm = ARM_CPUS.get((facts.get("CPU implementer", ""), facts.get("CPU part", "")))
-    model = facts.get("model name") or arm or f"{platform.machine()}, part {facts.get('CPU part', 'unknown')}"
-    yield Finding("processor", model)
-    flags = set((facts.get("flags") or facts.get("Features") or "").split())
     is_arm = platform.machine() == "aarch64"
-    have = [name for name in (ARM_ISA if is_arm else X86_ISA) if name in flags]
+    if is_arm and "CPU implementer" not in facts:
+        yield Finding("processor", f"Arm, emulated on {facts.get('model name', 'another processor')}", "note",
+                      "results are right, times say nothing")
+        arm = None
+    else:
+        arm = ARM_CPUS.get((facts.get("CPU implementer", ""), facts.get("CPU part", "")))
+        unknown = f"{platform.machine()}, part {facts.get('CPU part', 'unknown')}"
+        yield Finding("processor", facts.get("model name") or arm or unknown)
+    have = find_instruction_sets(platform.machine(), set(facts.get("flags", "").split()))
     fast = "sve" in have if is_arm else {"avx2", "fma"} <= set(have)
     wanted = "SVE" if is_arm else "AVX2 and FMA"
     yield Finding("instruction sets", " ".join(have) or "baseline only", "ok" if fast else "note",
                   "" if fast else f"kernels for {wanted} stay unused; the portable ones run instead")
-    if "sve" in flags:
+    if "sve" in have:
         length = ctypes.CDLL(None, use_errno=True).prctl(_PR_SVE_GET_VL, 0, 0, 0, 0)
         yield Finding("SVE vector length", f"{(length & _SVE_VL_MASK) * 8} bits" if length >= 0 else "not readable",
                       "ok" if length >= 0 else "note", "" if length >= 0 else "the kernel refuses PR_SVE_GET_VL")
