@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from megatron_fugaku import comm
+from megatron_fugaku import comm, patches
 from megatron_fugaku.config import RunConfig, check_config, load_config
 from megatron_fugaku.errors import ConfigError
 from megatron_fugaku.patches.noise import silence_upstream
@@ -51,6 +51,7 @@ def inference_config(run_dir: Path, world_size: int) -> RunConfig:
 def run(args: argparse.Namespace) -> int:
     """Print the continuation of each prompt."""
     silence_upstream()
+    patches.prepare_imports()
     from megatron_fugaku.train.runtime import distributed_runtime
 
     launched = comm.rank_info()

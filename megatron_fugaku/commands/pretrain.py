@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from megatron_fugaku import comm
+from megatron_fugaku import comm, patches
 from megatron_fugaku.config import check_config, load_config
 from megatron_fugaku.patches.noise import silence_upstream
 
@@ -20,6 +20,7 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config, args.overrides)
     check_config(config, world_size=comm.rank_info().world_size)
     silence_upstream()
+    patches.prepare_imports()
     from megatron_fugaku.train.runtime import distributed_runtime
 
     with distributed_runtime(config):

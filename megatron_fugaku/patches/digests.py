@@ -37,6 +37,7 @@ DIGESTS: dict[str, dict[str, str]] = {
         "2.12.0": "1190f97901d79384e381f97b50186090d52ee9dd06dbedec9349f270af938219",
         "2.13.0": "1190f97901d79384e381f97b50186090d52ee9dd06dbedec9349f270af938219",
     },
+    "jit-fuser": {"0.16.1": "0de81ea1c3a8fd5bf1a880a1c3d3ddacd706b4df946c9016d563b5c14778a3ba"},
     "rng-set-state": {"0.16.1": "b179c9d95438b61c1d9b58e8e13cc6534f2ae2f870d991c42438de53829ed398"},
     "rng-fork": {"0.16.1": "d0dff9c6f8d383359e7d669372c3062c666bb018d17ea1e32d61eef86d255a83"},
     "schedules-cuda-literal": {"0.16.1": "e2bdb6f18cdd92011955312451b14e0dc3b734b774051712db776f44f9d06f18"},

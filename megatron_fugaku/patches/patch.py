@@ -57,6 +57,8 @@ class Patch:
         digest_of: ``"module"`` or ``"module:qualname"`` whose source is digested; empty means the target.
         upstream_ref: file of upstream.
         remove_when: the condition under which the patch can go.
+        phase: ``import`` patches take effect while the module is first loaded (:mod:`.on_import`), because upstream
+            uses the target right then; ``loaded`` ones at any time.
         check: ``"module:function"``; called without arguments after application, it returns None or what is wrong.
     """
 
@@ -70,6 +72,7 @@ class Patch:
     upstream_ref: str
     remove_when: str
     digest_of: str = ""
+    phase: Literal["import", "loaded"] = "loaded"
     check: str = ""
 
     @property

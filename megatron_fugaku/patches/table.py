@@ -39,6 +39,12 @@ PATCHES: tuple[Patch, ...] = (
           make="megatron_fugaku.patches.torch_cuda:build_get_rng_state",
           reason="megatron-core reads the random state of the device by its second name, which raises",
           upstream_ref="torch/cuda/random.py", **_TORCH),
+    # Start-up.
+    Patch(id="jit-fuser", target="megatron.core.jit:jit_fuser", kind="replace", phase="import",
+          make="megatron_fugaku.patches.megatron_jit:build_plain_decorator", digest_of="megatron.core.jit",
+          reason="decorating with torch.compile loads its compiler on every rank, two thirds of megatron-core's import "
+          "time, for fusions that are switched off",
+          upstream_ref="megatron/core/jit.py", remove_when="megatron-core decorates on first use", **_MEGATRON),
     # Random states.
     Patch(id="rng-set-state", target="megatron.core.tensor_parallel.random:_set_cuda_rng_state",
           make="megatron_fugaku.patches.megatron_rng:build_set_rng_state",

@@ -3,18 +3,20 @@
 import sys
 
 import torch
-from megatron.core import parallel_state
 
 from megatron_fugaku import comm, patches
 from megatron_fugaku.config import check_config, load_config
-from megatron_fugaku.train.runtime import initialize_parallel
 
 comm.install_excepthook()
+patches.prepare_imports()
 patches.apply()
 torch.distributed.init_process_group("mpi")
 
+from megatron.core import parallel_state  # noqa: E402
+
 from megatron_fugaku.checkpoint import DistCheckpointer  # noqa: E402
 from megatron_fugaku.train import pretrain  # noqa: E402
+from megatron_fugaku.train.runtime import initialize_parallel  # noqa: E402
 
 for path in sys.argv[1:]:
     config = load_config(path)
