@@ -1,108 +1,277 @@
 """Builds the C++ extensions and says what was built.
 
-``megatron_fugaku.comm._mpi``, the MPI backend of torch.distributed, is built when an MPI compiler is found:
-``$MPICXX``, else ``mpicxx``, ``mpic++`` or ``mpiFCC`` on PATH. Without one the package installs all the same and says
-so. Build with ``pip install --no-build-isolation .`` so that the extension is compiled against the torch that will
-load it.
+``megatron_fugaku.kernels._ops``, the SIMD kernels as torch operators, needs a C++ compiler and torch's headers.
+``megatron_fugaku.comm._mpi``, the MPI backend of torch.distributed, needs an MPI compiler as well: ``$MPICXX``, else
+``mpicxx``, ``mpic++`` or ``mpiFCC`` on PATH. Without one of these the package installs all the same and says so.
+
+torch is looked up, never imported, also from within pip's build isolation: ``pip wheel .`` compiles against the torch
+of the environment that runs it. Cross builds take CPython's own variables (_PYTHON_HOST_PLATFORM,
+_PYTHON_SYSCONFIGDATA_NAME), CXX, MPICXX, and a PYTHONPATH that holds the target's torch; docker/Dockerfile is one.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import shlex
 import shutil
 import subprocess
-import sys
+import sysconfig
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Command, Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
+CSRC = ROOT / "csrc"
 MPI_COMPILERS = ("mpicxx", "mpic++", "mpiFCC")
+TARGET = sysconfig.get_platform()  # linux-x86_64; of the target in a cross build
+ARCHITECTURE = TARGET.rpartition("-")[2]
+BUILD = ROOT / "build" / f"native.{TARGET}.{sysconfig.get_config_var('SOABI')}"
+
+#: What compiles a kernel source: by the end of its name, the architecture it is for and the flags it may have beyond
+#: the baseline. Dispatch decides at run time which of them is called.
+KERNEL_FLAGS = {
+    "_avx2": ("x86_64", "-mavx2 -mfma -mf16c"),
+    "_avx512": ("x86_64", "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c"),
+    "_neon": ("aarch64", ""),
+    "_sve": ("aarch64", "-march=armv8.2-a+sve"),
+}
+COMMON_FLAGS = f"-O3 -g0 -Wall -fPIC -fvisibility=hidden -pthread -I{shlex.quote(str(CSRC))}"
+KERNEL_COMMON = "-std=c++17 -ffp-contract=off"
+#: The oldest torch whose stable ABI the operators use: one build of them serves every torch from there on.
+STABLE_ABI = "-DTORCH_TARGET_VERSION=0x020a000000000000 -DTORCH_FEATURE_VERSION=0x020a000000000000"
+
+BUILD_FILE = """\
+rule compile
+  command = $cxx $flags -MMD -MF $out.d -c $in -o $out
+  depfile = $out.d
+  deps = gcc
+  description = compile $in
+rule archive
+  command = rm -f $out && $ar crs $out $in
+  description = archive $out
+rule link
+  command = $cxx -o $out $in $flags
+  description = link $out
+"""
 
 
-def find_mpi_compiler() -> str | None:
-    """Return the MPI C++ compiler to use, or None."""
-    chosen = os.environ.get("MPICXX")
-    if chosen:
-        found = shutil.which(shlex.split(chosen)[0])
-        if found is None:
-            raise SystemExit(f"MPICXX={chosen!r} is not an executable. Set it to an MPI C++ compiler, or unset it.")
-        return found
-    return next(filter(None, map(shutil.which, MPI_COMPILERS)), None)
+def find_compiler() -> list[str] | None:
+    """Return the words of the C++ compiler: $CXX, the one Python names, or g++; None when it is not installed."""
+    words = shlex.split(os.environ.get("CXX", "") or sysconfig.get_config_var("CXX") or "g++")
+    return words if all(shutil.which(word) for word in words[:1]) else None
 
 
-def ask_mpi_compiler(compiler: str) -> tuple[list[str], list[str]]:
+def find_mpi_compiler() -> list[str] | None:
+    """Return the words of the MPI C++ compiler to use, or None."""
+    chosen = shlex.split(os.environ.get("MPICXX", ""))
+    if chosen and shutil.which(chosen[0]) is None:
+        raise SystemExit(f"MPICXX={chosen[0]!r} is not an executable. Set it to an MPI C++ compiler, or unset it.")
+    return chosen or next(([name] for name in MPI_COMPILERS if shutil.which(name)), None)
+
+
+def ask_mpi_compiler(compiler: list[str]) -> tuple[list[str], list[str]]:
     """Return the compile and link flags of an MPI compiler: Open MPI's and Fujitsu's way first, then MPICH's."""
     for compile_option, link_option, words_to_skip in (
         ("--showme:compile", "--showme:link", 0),
         ("-compile_info", "-link_info", 1),
     ):
         answers = [
-            subprocess.run([compiler, option], capture_output=True, text=True, check=False)
+            subprocess.run([*compiler, option], capture_output=True, text=True, check=False)
             for option in (compile_option, link_option)
         ]
         if all(answer.returncode == 0 for answer in answers):
             compile_flags, link_flags = (shlex.split(answer.stdout)[words_to_skip:] for answer in answers)
             return compile_flags, link_flags
-    raise SystemExit(f"{compiler} tells its flags neither with --showme:compile nor with -compile_info.")
+    raise SystemExit(f"{' '.join(compiler)} tells its flags neither with --showme:compile nor with -compile_info.")
 
 
-def build_mpi_extension():
-    """Return the extension of the MPI backend, or None when there is no MPI compiler."""
+def find_torch() -> Path | None:
+    """Return the folder of torch, or None; pip's build isolation hides it from imports but not from us."""
+    spec = importlib.util.find_spec("torch")
+    folders = [Path(spec.origin).parent] if spec is not None and spec.origin else []
+    folders += [Path(sysconfig.get_path(name), "torch") for name in ("platlib", "purelib")]
+    return next((folder for folder in folders if (folder / "version.py").is_file()), None)
+
+
+def version_of(torch: Path) -> str:
+    """Return the version that the torch in a folder has."""
+    return re.search(r"__version__ = '(.+?)'", (torch / "version.py").read_text())[1]
+
+
+def list_sources(*folders: Path) -> list[Path]:
+    """Return the C++ sources under some folders that are for the target's architecture."""
+    sources = sorted(path for folder in folders for path in folder.rglob("*.cpp"))
+    return [path for path in sources if kernel_flags(path)[0] in ("", ARCHITECTURE)]
+
+
+def kernel_flags(source: Path) -> tuple[str, str]:
+    """Return (architecture, flags) of a source by its name; ("", "") when it is for every one."""
+    return next((value for end, value in KERNEL_FLAGS.items() if source.stem.endswith(end)), ("", ""))
+
+
+class NinjaFile:
+    """A build.ninja: what is compiled from what, rebuilt only where something has changed."""
+
+    def __init__(self, compiler: list[str]) -> None:
+        self.targets: list[str] = []
+        archiver = os.environ.get("AR") or sysconfig.get_config_var("AR") or "ar"
+        self.text = f"builddir = {BUILD}\ncxx = {shlex.join(compiler)}\nar = {archiver}\n{BUILD_FILE}"
+
+    def add(self, rule: str, output: Path, inputs: list[Path], flags: str = "") -> Path:
+        """Declare one build step and return its output."""
+        names = [str(path).replace(" ", "$ ") for path in (output, *inputs)]
+        self.text += f"build {names[0]}: {rule} {' '.join(names[1:])}\n  flags = {flags.replace('$', '$$')}\n"
+        return output
+
+    def compile(self, sources: list[Path], flags: str) -> list[Path]:
+        """Declare the objects of some sources."""
+        return [
+            self.add("compile", BUILD / f"{path.relative_to(ROOT)}.o", [path],
+                     f"{COMMON_FLAGS} {flags} {kernel_flags(path)[1]}")
+            for path in sources
+        ]
+
+    def add_kernels(self) -> Path:
+        """Declare the static library that everything with kernels in it is linked with."""
+        objects = self.compile(list_sources(CSRC / "kernels"), KERNEL_COMMON)
+        return self.add("archive", BUILD / "libmfugaku_kernels.a", objects)
+
+    def run(self) -> None:
+        """Build everything declared."""
+        ninja = shutil.which("ninja") or shutil.which("ninja-build")
+        if ninja is None:
+            raise SystemExit("ninja is not installed, and the extensions are built with it. Run: pip install ninja")
+        BUILD.mkdir(parents=True, exist_ok=True)
+        (BUILD / "build.ninja").write_text(self.text)
+        done = subprocess.run([ninja, "-f", str(BUILD / "build.ninja")], cwd=ROOT, check=False)
+        if done.returncode:
+            raise SystemExit("The extensions could not be compiled; the compiler's message stands above.")
+
+
+def declare_operators(ninja: NinjaFile, kernels: Path, torch: Path, output: Path) -> None:
+    """Declare the extension of the kernels: torch's stable ABI only, no Python in it."""
+    flags = f"-std=c++20 {STABLE_ABI} -isystem {torch}/include"
+    objects = ninja.compile(list_sources(CSRC / "ops"), flags) + ninja.compile([CSRC / "ops.cpp"], flags)
+    ninja.add("link", output, [*objects, kernels], f"-shared -pthread -L{torch}/lib -Wl,--allow-shlib-undefined "
+              "-Wl,--exclude-libs,ALL -ltorch_cpu -ltorch")
+
+
+def declare_mpi_backend(ninja: NinjaFile, kernels: Path, torch: Path, output: Path) -> None:
+    """Declare the extension of the MPI backend. Only the files that name torch are compiled against it."""
     compiler = find_mpi_compiler()
-    if compiler is None:
-        return None
-    from torch.utils.cpp_extension import CppExtension
-
-    compile_flags, link_flags = ask_mpi_compiler(compiler)
-    libraries = [flag for flag in link_flags if flag != "-lmpi_cxx"]  # the C++ bindings that MPI-3 removed
+    mpi_compile, mpi_link = ask_mpi_compiler(compiler)
+    mpi = shlex.join(["-DOMPI_SKIP_MPICXX", "-DMPICH_SKIP_MPICXX", f"-DMFUGAKU_MPI_COMPILER={' '.join(compiler)}",
+                      *mpi_compile])
+    python = sysconfig.get_config_var("INCLUDEPY") or sysconfig.get_path("include")
+    facing_torch = (f"-std=c++20 {mpi} -DTORCH_EXTENSION_NAME=_mpi -DTORCH_API_INCLUDE_EXTENSION_H -isystem {python} "
+                    f"-isystem {torch}/include -isystem {torch}/include/torch/csrc/api/include")
+    shims = sorted((CSRC / "comm").glob("torch_*.cpp"))
+    core = [path for path in list_sources(CSRC / "comm") if path not in shims]
+    objects = ninja.compile(shims, facing_torch) + ninja.compile(core, f"-std=c++17 {mpi}")
+    libraries = [flag for flag in mpi_link if flag != "-lmpi_cxx"]  # the C++ bindings that MPI-3 removed
     rpaths = [f"-Wl,-rpath,{flag[2:]}" for flag in libraries if flag.startswith("-L")]
-    sources = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc" / "comm").rglob("*.cpp"))
-    return CppExtension(
-        "megatron_fugaku.comm._mpi",
-        sources,
-        include_dirs=[str(ROOT / "csrc" / "comm")],
-        extra_compile_args=[
-            "-O3",
-            "-g0",
-            "-Wall",
-            "-fvisibility=hidden",
-            "-DOMPI_SKIP_MPICXX",
-            "-DMPICH_SKIP_MPICXX",
-            f"-DMFUGAKU_MPI_COMPILER={compiler}",
-            *compile_flags,
-        ],
-        extra_link_args=[*libraries, *rpaths],
-    )
+    ninja.add("link", output, [*objects, kernels], f"-shared -pthread -L{torch}/lib -Wl,--allow-shlib-undefined "
+              f"-ltorch_python -ltorch_cpu -ltorch -lc10 {shlex.join([*libraries, *rpaths])}")
+
+
+class BuildNative(build_ext):
+    """Builds all extensions with one ninja file."""
+
+    def build_extensions(self) -> None:
+        """Compile, link, and leave the results where setuptools expects them."""
+        torch = find_torch()
+        if torch is None:
+            raise SystemExit("The extensions are compiled against torch, which is not installed here. Install torch "
+                             "first (a CPU build), then run this again.")
+        ninja = NinjaFile(find_compiler())
+        kernels = ninja.add_kernels()
+        wanted = {}
+        for extension in self.extensions:
+            target = Path(self.get_ext_fullpath(extension.name)).resolve()
+            wanted[target] = BUILD / target.name
+            DECLARATIONS[extension.name](ninja, kernels, torch, wanted[target])
+        ninja.run()
+        for target, built in wanted.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(built, target.with_name(target.name + ".new"))
+            target.with_name(target.name + ".new").replace(target)
+        print(f"  compiled for {TARGET} against torch {version_of(torch)}", flush=True)
+
+
+class BuildKernelTests(Command):
+    """Builds the C++ tests of the kernels: ``python setup.py build_kernel_tests --output FOLDER``."""
+
+    user_options = (("output=", "o", "folder that receives the executable kernel_tests"),)
+
+    def initialize_options(self) -> None:
+        self.output = str(BUILD)
+
+    def finalize_options(self) -> None:
+        self.output = Path(self.output).resolve()
+
+    def run(self) -> None:
+        ninja = NinjaFile(find_compiler())
+        kernels = ninja.add_kernels()
+        # doctest is a header of the build machine: behind the target's own headers.
+        objects = ninja.compile(list_sources(ROOT / "tests" / "csrc"), f"{KERNEL_COMMON} -idirafter /usr/include")
+        built = ninja.add("link", BUILD / "kernel_tests", [*objects, kernels], "-pthread")
+        ninja.run()
+        self.output.mkdir(parents=True, exist_ok=True)
+        if built.parent != self.output:
+            shutil.copy2(built, self.output)
+
+
+class TaggedWheel(bdist_wheel):
+    """Names in the wheel's platform tag the oldest glibc that its extensions run with (PEP 600)."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        """Return (python, abi, platform)."""
+        python, abi, platform = super().get_tag()
+        built = self.get_finalized_command("build_ext").get_outputs()
+        versions = [int(minor) for path in built if Path(path).is_file()
+                    for minor in re.findall(rb"GLIBC_2\.(\d+)", Path(path).read_bytes())]
+        if versions and platform.startswith("linux_"):
+            platform = f"manylinux_2_{max(17, *versions)}_{platform.removeprefix('linux_')}"
+        return python, abi, platform
+
+
+DECLARATIONS = {
+    "megatron_fugaku.kernels._ops": declare_operators,
+    "megatron_fugaku.comm._mpi": declare_mpi_backend,
+}
+
+
+def choose_extensions() -> tuple[list[Extension], list[str]]:
+    """Return what can be built here, and a line about each extension."""
+    if find_compiler() is None:
+        return [], ["extensions: NOT built, because there is no C++ compiler (CXX, g++). torch's own kernels run "
+                    "instead, and torch.distributed has no MPI. Install g++ and this package again."]
+    extensions, report = [], []
+    for name in DECLARATIONS:
+        if name.endswith("._ops") and not (CSRC / "ops.cpp").exists():
+            continue
+        if name.endswith("._mpi") and find_mpi_compiler() is None:
+            report.append(f"{name}: NOT built, because none of {', '.join(MPI_COMPILERS)} is on PATH and MPICXX is not "
+                          "set; torch.distributed will have no MPI. Install an MPI (Debian: apt install "
+                          "libopenmpi-dev openmpi-bin) and install this package again.")
+            continue
+        extensions.append(Extension(name, []))
+        report.append(f"{name}: built with {' '.join(find_compiler())}"
+                      + (f" for {' '.join(find_mpi_compiler())}" if name.endswith("._mpi") else ""))
+    return extensions, report
 
 
 def main() -> None:
     """Set up the package."""
-    wants_build = any(word.startswith(("build", "bdist", "develop", "editable", "install")) for word in sys.argv[1:])
-    extensions, commands = [], {}
-    if wants_build:
-        try:
-            import torch
-            from torch.utils.cpp_extension import BuildExtension
-        except ImportError as error:
-            raise SystemExit(
-                f"The extensions are compiled against torch, which cannot be imported here ({error}). "
-                "Install torch first, then run: pip install --no-build-isolation ."
-            ) from error
-        extension = build_mpi_extension()
-        report = [f"torch {torch.__version__}"]
-        if extension is not None:
-            extensions, commands = [extension], {"build_ext": BuildExtension}
-            report.append(f"megatron_fugaku.comm._mpi: built with {find_mpi_compiler()}")
-        else:
-            report.append(
-                "megatron_fugaku.comm._mpi: NOT built, because none of "
-                f"{', '.join(MPI_COMPILERS)} is on PATH and MPICXX is not set; torch.distributed will have no MPI. "
-                "Install an MPI (Debian: apt install libopenmpi-dev openmpi-bin) and install this package again."
-            )
+    extensions, report = choose_extensions()
+    commands = {"build_ext": BuildNative, "build_kernel_tests": BuildKernelTests, "bdist_wheel": TaggedWheel}
+    distribution = setup(ext_modules=extensions, cmdclass=commands)
+    if distribution is not None and distribution.have_run.get("build_ext"):
         print("\n".join(["megatron-fugaku build:", *(f"  {line}" for line in report)]), flush=True)
-    setup(ext_modules=extensions, cmdclass=commands)
 
 
 main()
