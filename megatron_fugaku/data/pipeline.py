@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from megatron_fugaku import __version__
+from megatron_fugaku.atomic_file import write_text_atomically
 from megatron_fugaku.data.codec import Codec
 from megatron_fugaku.data.corpus import build_corpus
 from megatron_fugaku.data.manifest import LanguageFacts, Manifest, SourceFacts, TokenizerFacts
 from megatron_fugaku.data.progress import Progress
 from megatron_fugaku.data.recipe import Recipe
-from megatron_fugaku.data.stage import MANIFEST, StageRecord, find_change, load_record, lock_folder, write_atomic
+from megatron_fugaku.data.stage import MANIFEST, StageRecord, find_change, load_record, lock_folder, storage_errors
 from megatron_fugaku.data.tokenizer_training import MODEL_NAME, build_tokenizer
 from megatron_fugaku.data.tokens import SPLITS, build_tokens, prefix_name
 from megatron_fugaku.data.workers import WorkerPool
@@ -72,7 +73,8 @@ def run_pipeline(
         manifest = build_manifest(recipe, output, records)
         text = manifest.model_dump_json(indent=1) + "\n"
         if not (output / MANIFEST).is_file() or (output / MANIFEST).read_text(encoding="utf-8") != text:
-            write_atomic(output / MANIFEST, text)
+            with storage_errors(output / MANIFEST):
+                write_text_atomically(output / MANIFEST, text)
             progress.say(f"manifest: {output / MANIFEST}")
         manifest._folder = output.absolute()
         return manifest

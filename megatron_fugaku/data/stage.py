@@ -154,14 +154,3 @@ def storage_errors(folder: Path) -> Iterator[None]:
             "free some space or choose another --output, then run the same command again",
             str(folder),
         ) from error
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a small text file whole or not at all."""
-    with storage_errors(path):
-        temporary = path.with_name(f".{path.name}.partial")
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)

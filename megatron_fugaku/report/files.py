@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from megatron_fugaku.atomic_file import write_text_atomically
 from megatron_fugaku.errors import DataError
 
 
@@ -55,21 +54,13 @@ def _inner_starts(line: str) -> list[int]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 ``text`` to ``path`` so that the file is either the old one or the whole new one.
+    """Write ``text`` to ``path``, whole or not at all.
 
     Raises:
         DataError: the folder does not exist or cannot be written.
     """
-    temporary = None
     try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.",
-                                         delete=False) as stream:
-            temporary = stream.name
-            stream.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        write_text_atomically(path, text)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise DataError(f"{path} cannot be written: {error.strerror}", "the result would be lost",
                         "give a file name in a folder that exists and that you may write to", str(path)) from error

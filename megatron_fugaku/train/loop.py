@@ -16,6 +16,7 @@ from megatron.core.optimizer.optimizer import MegatronOptimizer
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler, get_canonical_lr_for_logging
 
 from megatron_fugaku import comm
+from megatron_fugaku.atomic_file import write_text_atomically
 from megatron_fugaku.config import RunConfig, padded_vocab_size
 from megatron_fugaku.data.datasets import build_datasets, load_tokenizer, locate_data
 from megatron_fugaku.errors import TrainingError
@@ -23,7 +24,7 @@ from megatron_fugaku.model import build_model_chunks, build_transformer_config
 from megatron_fugaku.model.flops import flops_per_token
 from megatron_fugaku.train import optimizer as optimization
 from megatron_fugaku.train.callbacks import Callback, Console, MetricsFile, StepReport, TensorBoard
-from megatron_fugaku.train.manifest import describe_run, write_atomically, write_run_files
+from megatron_fugaku.train.manifest import describe_run, write_run_files
 from megatron_fugaku.train.measure import TIME_KEYS, StepClock, TimelineRecorder, communication_spans
 from megatron_fugaku.train.runtime import axes_by_group
 from megatron_fugaku.train.step import DataReader, loss_share, run_schedule, update_parameters
@@ -210,7 +211,8 @@ class _Loop:
         earlier = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         # A step done again after a resume counts as it was last.
         kept = [line for line in earlier if json.loads(line)["iteration"] != place["iteration"]]
-        write_atomically(path, "".join(line + "\n" for line in [*kept, *map(json.dumps, lines)]))
+        path.parent.mkdir(exist_ok=True)
+        write_text_atomically(path, "".join(line + "\n" for line in [*kept, *map(json.dumps, lines)]))
 
     def _validate(self) -> None:
         for chunk in self.training.chunks:

@@ -8,12 +8,12 @@ import json
 import os
 import platform
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from megatron_fugaku import __version__, comm, patches
+from megatron_fugaku.atomic_file import write_text_atomically
 from megatron_fugaku.config import RunConfig, dump_config
 
 _DISTRIBUTIONS = ("torch", "megatron-core", "numpy", "sentencepiece", "pydantic")
@@ -51,18 +51,8 @@ def describe_run(config: RunConfig, world_size: int, num_parameters: int, vocab_
     }
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def write_run_files(config: RunConfig, manifest: dict[str, Any]) -> None:
     """Write ``config.yaml`` and ``manifest.json`` into the run folder."""
-    write_atomically(config.directory / "config.yaml", dump_config(config))
-    write_atomically(config.directory / "manifest.json", json.dumps(manifest, indent=1, default=str) + "\n")
+    config.directory.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(config.directory / "config.yaml", dump_config(config))
+    write_text_atomically(config.directory / "manifest.json", json.dumps(manifest, indent=1, default=str) + "\n")

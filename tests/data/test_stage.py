@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_fugaku.data.stage import building, find_change, finish, load_record, lock_folder, write_atomic
+from megatron_fugaku.data.stage import building, find_change, finish, load_record, lock_folder
 from megatron_fugaku.errors import DataError
 
 
@@ -60,8 +60,3 @@ def test_lock_and_cleaning_up(tmp_path: Path) -> None:
             pass
     with lock_folder(tmp_path):
         pass
-
-
-def test_write_atomic(tmp_path: Path) -> None:
-    write_atomic(tmp_path / "a", "text")
-    assert (tmp_path / "a").read_text() == "text" and len(list(tmp_path.iterdir())) == 1

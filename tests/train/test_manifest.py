@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 
 import pytest
 from small_run import small_config
 
 from megatron_fugaku.config import build_config, load_config
-from megatron_fugaku.train.manifest import describe_run, write_atomically, write_run_files
+from megatron_fugaku.train.manifest import describe_run, write_run_files
 
 
 @pytest.fixture
@@ -45,11 +44,3 @@ def test_run_files_read_back(config):
 def test_data_paths_need_no_manifest(config, tmp_path):
     changed = config.model_copy(update={"data": config.data.model_copy(update={"manifest": None})})
     assert describe_run(changed, 4, 1, 1)["data_manifest"] is None
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path):
-    path = tmp_path / "new" / "file.txt"
-    write_atomically(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_atomically(path, "\ud800")
-    assert path.read_text() == "old"

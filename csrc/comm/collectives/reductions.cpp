@@ -164,6 +164,20 @@ void add_mpi_reduction(Operation& operation, Group& group, void* data, int64_t c
     operation.stages.push_back([=](Operation&) { scale_in_place(type, data, count, scale); });
 }
 
+// One vector that every rank holds, split so that each rank reduces a piece of it.
+struct Split {
+  std::vector<int64_t> counts, offsets;  // of the pieces, in elements
+  std::vector<const void*> pieces;
+  size_t self;
+  void* own;
+
+  Split(const Group& group, void* data, int64_t count, DataType type)
+      : counts(split_evenly(count, group.size())), offsets(offsets_of(counts)), self(static_cast<size_t>(group.rank())) {
+    for (const int64_t offset : offsets) pieces.push_back(at(data, offset * size_of(type)));
+    own = at(data, offsets[self] * size_of(type));
+  }
+};
+
 bool is_exchanged_in_pieces(const Group& group, int64_t count, DataType type) {
   const int64_t piece_bytes = count * size_of(type) / group.size();
   if (is_half(type)) return piece_bytes >= kMinHalfPieceBytes;
@@ -180,21 +194,18 @@ OperationPtr all_reduce(Group& group, void* data, int64_t count, DataType type, 
   OperationPtr operation = group.new_collective("all_reduce", count * element_bytes, call);
   if (group.size() > 1 && count > 0) {
     if (is_exchanged_in_pieces(group, count, type)) {
-      const std::vector<int64_t> counts = split_evenly(count, group.size()), offsets = offsets_of(counts);
-      std::vector<const void*> pieces;
-      for (const int64_t offset : offsets) pieces.push_back(at(data, offset * element_bytes));
-      const auto self = static_cast<size_t>(group.rank());
-      void* own = at(data, offsets[self] * element_bytes);
-      add_exchange_and_reduce(*operation, group, pieces, counts, own, type, reduction);
+      const Split split(group, data, count, type);
+      add_exchange_and_reduce(*operation, group, split.pieces, split.counts, split.own, type, reduction);
       operation->stages.push_back([=, &group](Operation& op) {
         const int size = group.size(), rank = group.rank(), tag = group.tag_of(op);
         for (int step = 1; step < size; ++step) {
           const int from = (rank - step + size) % size;
           const auto i = static_cast<size_t>(from);
-          post_receive(op, group, at(data, offsets[i] * element_bytes), counts[i] * element_bytes, from, tag);
+          post_receive(op, group, at(data, split.offsets[i] * element_bytes), split.counts[i] * element_bytes, from,
+                       tag);
         }
         for (int step = 1; step < size; ++step)
-          post_send(op, group, own, counts[self] * element_bytes, (rank + step) % size, tag);
+          post_send(op, group, split.own, split.counts[split.self] * element_bytes, (rank + step) % size, tag);
       });
     } else {
       add_mpi_reduction(*operation, group, data, count, type, reduction, -1);
@@ -212,25 +223,23 @@ OperationPtr reduce(Group& group, void* data, int64_t count, DataType type, Redu
   OperationPtr operation = group.new_collective("reduce", count * element_bytes, call);
   if (group.size() > 1 && count > 0) {
     if (is_exchanged_in_pieces(group, count, type)) {
-      const std::vector<int64_t> counts = split_evenly(count, group.size()), offsets = offsets_of(counts);
-      std::vector<const void*> pieces;
-      for (const int64_t offset : offsets) pieces.push_back(at(data, offset * element_bytes));
-      const auto self = static_cast<size_t>(group.rank());
-      const int64_t own_bytes = counts[self] * element_bytes;
-      void* own = at(data, offsets[self] * element_bytes);
+      const Split split(group, data, count, type);
+      const int64_t own_bytes = split.counts[split.self] * element_bytes;
+      void* own = split.own;
       if (group.rank() != root) {  // its tensor is not to be touched
         auto result = Scratch::acquire(own_bytes);
         own = result.get();
         operation->hold(result);
       }
-      add_exchange_and_reduce(*operation, group, pieces, counts, own, type, reduction);
+      add_exchange_and_reduce(*operation, group, split.pieces, split.counts, own, type, reduction);
       operation->stages.push_back([=, &group](Operation& op) {
         const int tag = group.tag_of(op);
         if (group.rank() != root) return post_send(op, group, own, own_bytes, root, tag);
         for (int from = 0; from < group.size(); ++from) {
           const auto i = static_cast<size_t>(from);
           if (from != root)
-            post_receive(op, group, at(data, offsets[i] * element_bytes), counts[i] * element_bytes, from, tag);
+            post_receive(op, group, at(data, split.offsets[i] * element_bytes), split.counts[i] * element_bytes, from,
+                         tag);
         }
       });
     } else {
