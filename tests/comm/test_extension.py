@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import platform
+import re
+import shutil
+import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -34,19 +40,67 @@ def test_another_torch_asks_for_a_rebuild(fresh_loader, monkeypatch):
         fresh_loader()
 
 
-def test_a_missing_extension_names_what_to_install(fresh_loader, monkeypatch):
+def test_a_missing_extension_names_what_to_install(fresh_loader, monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(extension, "__file__", str(tmp_path / "extension.py"))
     with pytest.raises(EnvironmentError, match=r"not built.*libopenmpi-dev.*MPICXX"):
         fresh_loader()
 
 
-def test_an_unloadable_extension_gives_the_loader_error(fresh_loader, monkeypatch):
-    def fail(name):
-        raise ImportError("undefined symbol: x")
-
-    monkeypatch.setattr(extension.importlib, "import_module", fail)
-    with pytest.raises(EnvironmentError, match=r"cannot be loaded.*undefined symbol: x.*Rebuild"):
+def test_an_extension_of_another_python_is_not_called_missing(fresh_loader, monkeypatch, tmp_path):
+    built = Path(importlib.util.find_spec("megatron_fugaku.comm._mpi").origin)
+    shutil.copy(built, tmp_path / "_mpi.cpython-399-any.so")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(extension, "__file__", str(tmp_path / "extension.py"))
+    with pytest.raises(EnvironmentError, match=r"was built for another Python \(_mpi.cpython-399-any.so\), but"):
         fresh_loader()
+
+
+def import_a_changed_copy(folder: Path, change) -> subprocess.CompletedProcess[str]:
+    """Import the backend in a new process, from a copy of the package whose extension ``change`` has altered."""
+    copy = folder / "megatron_fugaku"
+    source = Path(extension.__file__).parents[1]
+    for path in source.rglob("*.py"):
+        target = copy / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    built = Path(importlib.util.find_spec("megatron_fugaku.comm._mpi").origin)
+    target = copy / "comm" / built.name
+    target.write_bytes(change(built.read_bytes()))
+    code = ("from megatron_fugaku.comm import extension\n"
+            f"assert extension.__file__.startswith({str(folder)!r})\n"
+            "try: extension.load_extension()\n"
+            "except extension.EnvironmentError as error: print(error)\n")
+    return subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=folder, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(folder)}, timeout=60, check=True)
+
+
+def to_other_processor(data: bytes) -> bytes:
+    other = {"x86_64": 183, "aarch64": 62}[platform.machine()]
+    return data[:18] + struct.pack("<H", other) + data[20:]
+
+
+def to_missing_mpi(data: bytes) -> bytes:
+    assert b"\0libmpi.so.40\0" in data
+    return data.replace(b"\0libmpi.so.40\0", b"\0libmpi.so.99\0")
+
+
+def to_newer_torch(data: bytes) -> bytes:
+    constructor = b"\0_ZN4c10d7BackendC2Eii\0"  # of c10d::Backend, which torch defines
+    assert constructor in data
+    return data.replace(constructor, constructor[:-2] + b"z\0")
+
+
+@pytest.mark.parametrize(("change", "part"), [
+    (to_other_processor, r"the MPI backend was built for (aarch64|x86_64), but this is (aarch64|x86_64)\. "),
+    (to_missing_mpi, r"the MPI backend needs libmpi.so.99 \(an MPI\), which is not found at run time\. "),
+    (to_newer_torch, r"the MPI backend needs _ZN4c10d7BackendC2Eiz, which is not in torch 2\.\d+.*another torch"),
+    (lambda data: data[:4000], r".*_mpi\S+ \(4000 bytes\) is not a whole shared library\. "),
+], ids=["other processor", "missing MPI", "newer torch", "cut off"])
+def test_an_unloadable_extension_says_why(tmp_path, change, part):
+    done = import_a_changed_copy(tmp_path, change)
+    assert re.match(part, done.stdout), done.stdout + done.stderr
+    assert done.stdout.endswith("[megatron_fugaku.comm._mpi]\n")
 
 
 def test_importing_starts_no_mpi_and_loads_no_extension():
