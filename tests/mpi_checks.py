@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from mpi_helpers import mpi_environment, run_mpi
+from stretch import stretched
 
 WORKERS = Path(__file__).parent / "comm" / "workers"
 TIMEOUT_S = 200
@@ -34,11 +35,10 @@ def outcomes(modules: tuple[str, ...], num_ranks: int, *env: tuple[str, str]) ->
     """
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
-        script = [str(WORKERS / "run_checks.py"), str(report), *modules]
-        arguments = ["-W", "ignore", "-m", "megatron_fugaku.comm", *script]
+        arguments = ["-W", "ignore", str(WORKERS / "run_checks.py"), str(report), *modules]
         if num_ranks == 1:
             result = subprocess.run([sys.executable, *arguments], env=mpi_environment(dict(env)), capture_output=True,
-                                    text=True, timeout=TIMEOUT_S, check=False)
+                                    text=True, timeout=stretched(TIMEOUT_S), check=False)
         else:
             result = run_mpi(arguments, num_ranks, timeout_s=TIMEOUT_S, env=dict(env))
         if not report.exists():

@@ -1,11 +1,9 @@
 """MPI for torch.distributed.
 
-Importing this package registers the backend: afterwards ``torch.distributed.init_process_group("mpi")`` works with a
-stock torch wheel, under ``mpirun`` or ``srun`` without any further variable or argument, and in a single process. The
-backend's own name is ``mfugaku``; a torch that was built with MPI keeps its own ``"mpi"``. Import this package before
-taking ``init_process_group`` or ``new_group`` out of ``torch.distributed`` by name.
-
-``python -m megatron_fugaku.comm script.py ...`` runs an unmodified script this way.
+Where this package is installed, ``import torch`` registers the backend (:mod:`~megatron_fugaku.comm.autoload`), and so
+does importing this package: ``torch.distributed.init_process_group("mpi")`` then works with a stock torch wheel, under
+``mpirun`` or ``srun`` without any further variable or argument, and in a single process. The backend's own name is
+``mfugaku``; a torch that was built with MPI keeps its own ``"mpi"``.
 
 What runs is a C++ extension over whatever MPI it was built with; MPI starts with the first process group, not with the
 import. Process groups are made by their members alone, all calls are nonblocking inside, and whoever waits drives

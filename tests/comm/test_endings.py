@@ -82,8 +82,7 @@ def test_a_clean_exit_needs_no_ceremony():
 
 
 def test_an_unmodified_script_whose_ranks_number_themselves(tmp_path):
-    script = ["-m", "megatron_fugaku.comm", str(WORKERS / "unmodified.py"), str(tmp_path)]
-    result = run_mpi(script, 3, timeout_s=100)
+    result = run_mpi([WORKERS / "unmodified.py", tmp_path], 3, timeout_s=100)
     assert result.returncode == 0, result.stderr
     # mpirun may cut lines of several ranks into each other's, but not within a rank's write.
     assert all(f"rank {rank} of 3 is done" in result.stdout for rank in range(3)), result.stdout
