@@ -13,9 +13,15 @@ for _name in [name for name in os.environ if name.startswith("MFUGAKU_") and nam
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from small_run import build_small_data  # noqa: E402
+from stretch import stretch_limits  # noqa: E402
 
 settings.register_profile("house", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("house")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Stretch the time limits of all tests by TEST_TIMEOUT_FACTOR."""
+    stretch_limits(items, float(config.getini("timeout")))
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from stretch import stretched
 
 # Of the caller's job, if pytest itself runs under a launcher, and of torchrun.
 _LAUNCHER_VARIABLES = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "SLURM_")
@@ -50,8 +51,10 @@ def run_mpi(
     """Run a Python script, or the arguments of a Python interpreter, on `num_ranks` ranks of this machine.
 
     Returns the finished mpirun with its text output; its exit status is the caller's to check. A run longer than
-    `timeout_s` is ended and fails the test with what it had printed. Without mpirun the test is skipped.
+    `timeout_s`, which TEST_TIMEOUT_FACTOR stretches, is ended and fails the test with what it had printed. Without
+    mpirun the test is skipped.
     """
+    timeout_s = stretched(timeout_s)
     if shutil.which("mpirun") is None:
         pytest.skip("mpirun is not installed")
     arguments = [str(script_or_args)] if isinstance(script_or_args, (str, Path)) else [str(a) for a in script_or_args]
