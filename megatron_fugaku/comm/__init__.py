@@ -10,6 +10,8 @@ import. Process groups are made by their members alone, all calls are nonblockin
 everything that is in flight.
 """
 
+import torch  # noqa: F401  torch registers the backend through the modules below: they must not be half loaded then
+
 from megatron_fugaku.comm.diagnostics import (
     GroupStatistics,
     TraceEvent,

@@ -26,6 +26,10 @@ def test_importing_torch_is_enough_and_loads_no_mpi():
     assert run_python(WHAT_TORCH_KNOWS) == "True True False False"
 
 
+def test_this_package_may_come_first():
+    assert run_python("import megatron_fugaku.comm" + WHAT_TORCH_KNOWS) == "True True False False"
+
+
 def test_torch_can_be_told_to_do_without():
     assert run_python(WHAT_TORCH_KNOWS, TORCH_DEVICE_BACKEND_AUTOLOAD="0") == "False False False False"
 
