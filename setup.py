@@ -6,7 +6,7 @@
 
 torch is looked up, never imported, also from within pip's build isolation: ``pip wheel .`` compiles against the torch
 of the environment that runs it. Cross builds take CPython's own variables (_PYTHON_HOST_PLATFORM,
-_PYTHON_SYSCONFIGDATA_NAME), CXX, MPICXX, and a PYTHONPATH that holds the target's torch; docker/Dockerfile is one.
+_PYTHON_SYSCONFIGDATA_NAME), CXX, MPICXX, CXXFLAGS, LDFLAGS, and a PYTHONPATH that holds the target's torch; docker/Dockerfile is one.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).resolve().parent
 CSRC = ROOT / "csrc"
 MPI_COMPILERS = ("mpicxx", "mpic++", "mpiFCC")
+MPI_FLAGS = ("-I", "-isystem", "-D", "-L", "-l", "-Wl,", "-pthread")
 TARGET = sysconfig.get_platform()  # linux-x86_64; of the target in a cross build
 ARCHITECTURE = TARGET.rpartition("-")[2]
 BUILD = ROOT / "build" / f"native.{TARGET}.{sysconfig.get_config_var('SOABI')}"
@@ -74,19 +75,18 @@ def find_mpi_compiler() -> list[str] | None:
 
 
 def ask_mpi_compiler(compiler: list[str]) -> tuple[list[str], list[str]]:
-    """Return the compile and link flags of an MPI compiler: Open MPI's and Fujitsu's way first, then MPICH's."""
-    for compile_option, link_option, words_to_skip in (
-        ("--showme:compile", "--showme:link", 0),
-        ("-compile_info", "-link_info", 1),
-    ):
-        answers = [
-            subprocess.run([*compiler, option], capture_output=True, text=True, check=False)
-            for option in (compile_option, link_option)
-        ]
+    """Return the compile and link flags of an MPI compiler: Open MPI's and Fujitsu's way first, then MPICH's.
+
+    Only folders, names, libraries and definitions are taken: what else it says is for its own compiler, not for CXX.
+    """
+    for options in (("-showme:compile", "-showme:link"), ("-compile_info", "-link_info")):
+        answers = [subprocess.run([*compiler, option], capture_output=True, text=True, check=False)
+                   for option in options]
         if all(answer.returncode == 0 for answer in answers):
-            compile_flags, link_flags = (shlex.split(answer.stdout)[words_to_skip:] for answer in answers)
-            return compile_flags, link_flags
-    raise SystemExit(f"{' '.join(compiler)} tells its flags neither with --showme:compile nor with -compile_info.")
+            return tuple([word for word in shlex.split(answer.stdout) if word.startswith(MPI_FLAGS)]
+                         for answer in answers)
+    raise SystemExit(f"{' '.join(compiler)} tells its flags neither with -showme:compile nor with -compile_info. Set "
+                     "MPICXX to an MPI C++ compiler that does.")
 
 
 def find_torch() -> Path | None:
@@ -119,12 +119,14 @@ class NinjaFile:
     def __init__(self, compiler: list[str]) -> None:
         self.targets: list[str] = []
         archiver = os.environ.get("AR") or sysconfig.get_config_var("AR") or "ar"
+        self.flags = {"compile": os.environ.get("CXXFLAGS", ""), "link": os.environ.get("LDFLAGS", ""), "archive": ""}
         self.text = f"builddir = {BUILD}\ncxx = {shlex.join(compiler)}\nar = {archiver}\n{BUILD_FILE}"
 
     def add(self, rule: str, output: Path, inputs: list[Path], flags: str = "") -> Path:
         """Declare one build step and return its output."""
         names = [str(path).replace(" ", "$ ") for path in (output, *inputs)]
-        self.text += f"build {names[0]}: {rule} {' '.join(names[1:])}\n  flags = {flags.replace('$', '$$')}\n"
+        flags = f"{flags} {self.flags[rule]}".replace("$", "$$")
+        self.text += f"build {names[0]}: {rule} {' '.join(names[1:])}\n  flags = {flags}\n"
         return output
 
     def compile(self, sources: list[Path], flags: str) -> list[Path]:
@@ -205,7 +207,7 @@ class BuildNative(build_ext):
 class BuildKernelTests(Command):
     """Builds the C++ tests of the kernels: ``python setup.py build_kernel_tests --output FOLDER``."""
 
-    user_options = (("output=", "o", "folder that receives the executable kernel_tests"),)
+    user_options = [("output=", "o", "folder that receives the executable kernel_tests")]  # noqa: RUF012
 
     def initialize_options(self) -> None:
         self.output = str(BUILD)

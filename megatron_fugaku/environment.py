@@ -47,6 +47,10 @@ VARIABLES: dict[str, Variable] = {
         Variable("MFUGAKU_MPIRUN", str, "", "Path of the mpirun that `mfugaku launch local` uses; empty: found."),
         Variable("MFUGAKU_LAUNCH_ID", str, "", "Set by `mfugaku launch local` to know its own processes again."),
         Variable("MFUGAKU_CACHE", str, "~/.cache/mfugaku", "Where downloaded corpus packages are kept."),
+        Variable("MFUGAKU_KERNELS", str, "",
+                 "Forces instruction sets of compiled kernels, as in `reduce=neon,all=portable`; empty: the widest."),
+        Variable("MFUGAKU_KERNEL_TESTS", str, "",
+                 "Path of the kernels' C++ tests, when they are built already; empty: the tests build them."),
         Variable("MFUGAKU_STRICT_PATCHES", parse_flag, False,
                  "An upstream source of unknown digest is an error, not a warning."),
     )

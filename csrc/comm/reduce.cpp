@@ -5,10 +5,14 @@
 #include <cstring>
 #include <type_traits>
 
-#include "half.h"
+#include "kernels/reduce/reduce.h"
+#include "kernels/registry.h"
+#include "vec/half.h"
 
 namespace mfugaku::comm {
 namespace {
+
+using kernels::ReduceKernels;
 
 constexpr int64_t kBlock = 2048;  // accumulators stay in the L1 cache
 
@@ -23,14 +27,14 @@ struct Plain {
 struct Bfloat16 {
   using Element = uint16_t;
   using Accumulator = float;
-  static float load(uint16_t value) { return bfloat16_to_float(value); }
-  static uint16_t store(float value) { return float_to_bfloat16(value); }
+  static float load(uint16_t value) { return vec::bfloat16_to_float(value); }
+  static uint16_t store(float value) { return vec::float_to_bfloat16(value); }
 };
 struct Ieee16 {
   using Element = uint16_t;
   using Accumulator = float;
-  static float load(uint16_t value) { return float16_to_float(value); }
-  static uint16_t store(float value) { return float_to_float16(value); }
+  static float load(uint16_t value) { return vec::float16_to_float(value); }
+  static uint16_t store(float value) { return vec::float_to_float16(value); }
 };
 struct Boolean {
   using Element = uint8_t;
@@ -91,10 +95,26 @@ void reduce_format(Reduction reduction, const std::vector<const void*>& pieces, 
   }
 }
 
+// The kernel that sums elements of a type, or nullptr when the loops above do.
+ReduceKernels::Sum sum_kernel(DataType type) {
+  const auto& kernels = kernels::chosen<ReduceKernels>();
+  switch (type) {
+    case DataType::Float64: return kernels.sum_float64;
+    case DataType::Float32: return kernels.sum_float32;
+    case DataType::BFloat16: return kernels.sum_bfloat16;
+    case DataType::Float16: return kernels.sum_float16;
+    default: return nullptr;
+  }
+}
+
 }  // namespace
 
 void reduce_pieces(DataType type, Reduction reduction, const std::vector<const void*>& pieces, int64_t count,
                    double scale, void* out) {
+  if (reduction == Reduction::Sum || reduction == Reduction::Average) {
+    if (const auto sum = sum_kernel(type))
+      return sum(pieces.data(), static_cast<int64_t>(pieces.size()), count, scale, out);
+  }
   const auto run = [&](auto format) { reduce_format<decltype(format)>(reduction, pieces, count, scale, out); };
   switch (type) {
     case DataType::Float64: return run(Plain<double>{});
@@ -117,33 +137,24 @@ void reduce_pieces(DataType type, Reduction reduction, const std::vector<const v
 }
 
 void widen(DataType type, const void* half, int64_t count, float* out) {
-  const auto* in = static_cast<const uint16_t*>(half);
-  if (type == DataType::BFloat16)
-    for (int64_t i = 0; i < count; ++i) out[i] = bfloat16_to_float(in[i]);
-  else
-    for (int64_t i = 0; i < count; ++i) out[i] = float16_to_float(in[i]);
+  const auto& kernels = kernels::chosen<ReduceKernels>();
+  const auto widen = type == DataType::BFloat16 ? kernels.widen_bfloat16 : kernels.widen_float16;
+  widen(static_cast<const uint16_t*>(half), count, out);
 }
 
 void narrow(DataType type, const float* values, int64_t count, double scale, void* half) {
-  auto* out = static_cast<uint16_t*>(half);
-  const auto factor = static_cast<float>(scale);
-  if (type == DataType::BFloat16)
-    for (int64_t i = 0; i < count; ++i) out[i] = float_to_bfloat16(values[i] * factor);
-  else
-    for (int64_t i = 0; i < count; ++i) out[i] = float_to_float16(values[i] * factor);
+  const auto& kernels = kernels::chosen<ReduceKernels>();
+  const auto narrow = type == DataType::BFloat16 ? kernels.narrow_bfloat16 : kernels.narrow_float16;
+  narrow(values, count, scale, static_cast<uint16_t*>(half));
 }
 
 void scale_in_place(DataType type, void* values, int64_t count, double scale) {
-  if (type == DataType::Float64 || type == DataType::Complex128) {
-    auto* v = static_cast<double*>(values);
-    const int64_t length = type == DataType::Complex128 ? 2 * count : count;
-    for (int64_t i = 0; i < length; ++i) v[i] *= scale;
-  } else {
-    auto* v = static_cast<float*>(values);
-    const int64_t length = type == DataType::Complex64 ? 2 * count : count;
-    const auto factor = static_cast<float>(scale);
-    for (int64_t i = 0; i < length; ++i) v[i] *= factor;
-  }
+  const auto& kernels = kernels::chosen<ReduceKernels>();
+  const int64_t length = is_complex(type) ? 2 * count : count;
+  if (type == DataType::Float64 || type == DataType::Complex128)
+    kernels.scale_float64(static_cast<double*>(values), length, scale);
+  else
+    kernels.scale_float32(static_cast<float*>(values), length, scale);
 }
 
 }  // namespace mfugaku::comm

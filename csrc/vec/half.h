@@ -1,34 +1,34 @@
 // bfloat16 and IEEE float16 to and from float32, rounding to nearest even; a NaN stays a NaN, but not which. Only normal
 // float32 arithmetic is used, so that results do not change under flush-to-zero; written without branches so that
-// compilers vectorise the loops around them.
+// compilers vectorise the loops around them. Baseline instructions: not for files with flags of their own.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
-namespace mfugaku::comm {
+namespace mfugaku::vec {
 
-inline uint32_t bits_of(float value) {
+static inline uint32_t bits_of(float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
   return bits;
 }
 
-inline float float_of(uint32_t bits) {
+static inline float float_of(uint32_t bits) {
   float value;
   std::memcpy(&value, &bits, sizeof value);
   return value;
 }
 
-inline float bfloat16_to_float(uint16_t half) { return float_of(static_cast<uint32_t>(half) << 16); }
+static inline float bfloat16_to_float(uint16_t half) { return float_of(static_cast<uint32_t>(half) << 16); }
 
-inline uint16_t float_to_bfloat16(float value) {
+static inline uint16_t float_to_bfloat16(float value) {
   const uint32_t bits = bits_of(value);
   const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   return static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
 }
 
-inline float float16_to_float(uint16_t half) {
+static inline float float16_to_float(uint16_t half) {
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
   const uint32_t magnitude = static_cast<uint32_t>(half & 0x7fffu) << 13;
   const uint32_t exponent = magnitude & 0x0f800000u;
@@ -40,7 +40,7 @@ inline float float16_to_float(uint16_t half) {
   return float_of(bits | sign);
 }
 
-inline uint16_t float_to_float16(float value) {
+static inline uint16_t float_to_float16(float value) {
   const uint32_t bits = bits_of(value);
   const uint32_t sign = (bits >> 16) & 0x8000u;
   const uint32_t magnitude = bits & 0x7fffffffu;
@@ -53,4 +53,4 @@ inline uint16_t float_to_float16(float value) {
   return static_cast<uint16_t>(sign | (magnitude >= (143u << 23) ? large : finite));
 }
 
-}  // namespace mfugaku::comm
+}  // namespace mfugaku::vec

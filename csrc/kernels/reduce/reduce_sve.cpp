@@ -1,0 +1,7 @@
+#include "vec/sve.h"
+
+#include "kernels/reduce/reduce_body.h"
+
+namespace mfugaku::kernels {
+const ReduceKernels reduce_sve = kReduce;
+}

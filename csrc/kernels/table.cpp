@@ -1,0 +1,26 @@
+// The table of all kernels: op, instruction set, functions.
+#include "kernels/reduce/reduce.h"
+#include "kernels/registry.h"
+
+namespace mfugaku::kernels {
+
+#if defined(__x86_64__)
+#define MFUGAKU_ROWS(Family, name)                                                            \
+  {Family::kOp, Isa::Avx512, &name##_avx512}, {Family::kOp, Isa::Avx2, &name##_avx2},         \
+      {Family::kOp, Isa::Portable, &name##_portable}
+#elif defined(__aarch64__)
+#define MFUGAKU_ROWS(Family, name)                                                            \
+  {Family::kOp, Isa::Sve, &name##_sve}, {Family::kOp, Isa::Neon, &name##_neon},               \
+      {Family::kOp, Isa::Portable, &name##_portable}
+#else
+#define MFUGAKU_ROWS(Family, name) {Family::kOp, Isa::Portable, &name##_portable}
+#endif
+
+const std::vector<Row>& table() {
+  static const std::vector<Row> rows = {
+      MFUGAKU_ROWS(ReduceKernels, reduce),
+  };
+  return rows;
+}
+
+}  // namespace mfugaku::kernels

@@ -1,0 +1,33 @@
+// What every header of this folder defines in an unnamed namespace, so that no function compiled for one instruction set
+// can be linked in place of one compiled for another:
+//
+//   F32 F64 U32 Mask         vectors of float, double and uint32_t, and one truth value per 32-bit lane
+//   lanes() lanes64()        lanes of F32, U32 and Mask; lanes of F64
+//   load(Format, p, count)   elements of a storage format as F32 (F64 for Float64). `count` is All, or First{n}, which
+//   store(Format, p, v, count)   touches the first n elements only and fills the other lanes with zero. p need not be
+//                            aligned. Narrowing rounds to nearest even and ignores flush-to-zero; a NaN stays a NaN.
+//   broadcast add sub mul    fma(a, b, c) = a * b + c and fnma(a, b, c) = c - a * b round once
+//   at_least at_most         at_least(v, bound) = max(v, bound); a NaN in v stays
+//   as_u32 as_f32 exclusive_or shift_left<bits> count_from(n)   count_from: n, n + 1, n + 2, ... modulo 2^32
+//   multiply_wide(a, m, high, low)   the 64-bit products of each lane with a scalar
+//   not_below(a, bound)      a >= bound, unsigned; keep(mask, v): v where true, else +0
+//
+// A kernel is one source over these names, included once by a file for each instruction set. All results are
+// bit-identical on every instruction set and vector length, but for which NaN a NaN is.
+#pragma once
+
+#include <cstdint>
+
+#define MFUGAKU_INLINE __attribute__((always_inline)) inline
+
+namespace mfugaku::vec {
+
+struct Float32 { using Element = float; using Sum = Float32; };
+struct Float64 { using Element = double; using Sum = Float64; };
+struct BFloat16 { using Element = uint16_t; using Sum = Float32; };  // Sum: the format in which sums are kept
+struct Float16 { using Element = uint16_t; using Sum = Float32; };
+
+struct All {};
+struct First { int64_t n; };
+
+}  // namespace mfugaku::vec
