@@ -6,7 +6,8 @@
 
 torch is looked up, never imported, also from within pip's build isolation: ``pip wheel .`` compiles against the torch
 of the environment that runs it. Cross builds take CPython's own variables (_PYTHON_HOST_PLATFORM,
-_PYTHON_SYSCONFIGDATA_NAME), CXX, MPICXX, CXXFLAGS, LDFLAGS, and a PYTHONPATH that holds the target's torch; docker/Dockerfile is one.
+_PYTHON_SYSCONFIGDATA_NAME), CXX, CXXFLAGS, LDFLAGS, MPICXX, and a PYTHONPATH that holds the target's torch;
+docker/Dockerfile does one.
 """
 
 from __future__ import annotations

@@ -179,8 +179,12 @@ def probe_mpi() -> Iterator[Finding]:
         family = "Open MPI" if mpi.flavor == "openmpi" else "MPICH"
         yield Finding("mpirun", f"{family} {mpi.version} at {mpi.path}", needed=True)
     except MegatronFugakuError as error:
-        yield Finding("mpirun", "not found", "missing", error.fix, needed=True)
-    compiler = os.environ.get("MPICXX") or shutil.which("mpicxx")
+        mpiexec = shutil.which("mpiexec") if "PJM_JOBID" in os.environ else None
+        if mpiexec:  # Fujitsu MPI's names its version in no known words
+            yield Finding("mpirun", f"that of this PJM job, {mpiexec}", needed=True)
+        else:
+            yield Finding("mpirun", "not found", "missing", error.fix, needed=True)
+    compiler = os.environ.get("MPICXX") or next(filter(None, map(shutil.which, ("mpicxx", "mpic++", "mpiFCC"))), None)
     yield Finding("mpicxx", compiler or "not found", "ok" if compiler else "note",
                   "" if compiler else "needed to build the MPI backend: apt-get install libopenmpi-dev")
     plain = next((path for name in ("c++", "g++", "clang++") if (path := shutil.which(name))), None)
