@@ -1,0 +1,7 @@
+#include "vec/avx2.h"
+
+#include "kernels/bias_gelu/bias_gelu_body.h"
+
+namespace mfugaku::kernels {
+const BiasGeluKernels bias_gelu_avx2 = kBiasGelu;
+}

@@ -1,0 +1,119 @@
+// The source of the dropout kernels over the names of vec/vec.h, compiled once per instruction set.
+#pragma once
+
+#include "kernels/dropout/dropout.h"
+
+namespace mfugaku::kernels {
+namespace {
+
+using namespace vec;
+
+constexpr int64_t kWords = 4;  // of a Philox block
+constexpr int64_t kBlocks = kDropoutGroup / kWords;
+
+// Word w of Philox4x32-10 for as many blocks as there are lanes, from `block` on, in w0 to w3.
+MFUGAKU_INLINE void philox(uint64_t block, uint64_t offset, uint64_t seed, U32& w0, U32& w1, U32& w2, U32& w3) {
+  // The blocks of a group differ in their low bits only: the high word is one for all lanes.
+  w0 = count_from(static_cast<uint32_t>(block));
+  w1 = broadcast(static_cast<uint32_t>(block >> 32));
+  w2 = broadcast(static_cast<uint32_t>(offset));
+  w3 = broadcast(static_cast<uint32_t>(offset >> 32));
+  auto key0 = static_cast<uint32_t>(seed), key1 = static_cast<uint32_t>(seed >> 32);
+#pragma GCC unroll 10
+  for (int round = 0; round < 10; ++round) {
+    U32 high0, low0, high2, low2;
+    multiply_wide(w0, 0xd2511f53u, high0, low0);
+    multiply_wide(w2, 0xcd9e8d57u, high2, low2);
+    w0 = exclusive_or(exclusive_or(high2, w1), broadcast(key0));
+    w2 = exclusive_or(exclusive_or(high0, w3), broadcast(key1));
+    w1 = low2;
+    w3 = low0;
+    key0 += 0x9e3779b9u;
+    key1 += 0xbb67ae85u;
+  }
+}
+
+template <typename Format, bool has_bias, bool has_residual> struct Dropout {
+  using Element = typename Format::Element;
+
+  const DropoutJob& job;
+  // Where the bias of each quarter of the group at hand begins; a quarter that a row ends in gets a copy of its own.
+  const Element* bias[kWords];
+  Element wrapped[kWords][kBlocks];
+
+  explicit Dropout(const DropoutJob& given) : job(given) {}
+
+  MFUGAKU_INLINE void find_bias(int64_t begin, int64_t length) {
+    const auto* const all = static_cast<const Element*>(job.bias);
+    int64_t column = begin % job.num_columns;
+    for (int64_t w = 0; w < kWords && w * kBlocks < length; ++w) {
+      if (column + kBlocks <= job.num_columns) {
+        bias[w] = all + column;
+        column += kBlocks;
+        if (column == job.num_columns) column = 0;
+        continue;
+      }
+      for (int64_t i = 0; i < kBlocks; ++i) {
+        wrapped[w][i] = all[column];
+        column = column + 1 == job.num_columns ? 0 : column + 1;
+      }
+      bias[w] = wrapped[w];
+    }
+  }
+
+  // One vector: lanes from `lane` on of quarter w of the group that begins at `begin`.
+  template <typename Count> MFUGAKU_INLINE void apply(int64_t begin, int64_t w, int64_t lane, U32 word, Count count) {
+    const int64_t i = begin + w * kBlocks + lane;
+    F32 v = load(Format{}, static_cast<const Element*>(job.x) + i, count);
+    if (has_bias) v = add(v, load(Format{}, bias[w] + lane, count));
+    v = keep(not_below(word, broadcast(job.threshold)), mul(v, broadcast(job.scale)));
+    if (has_residual) v = add(load(Format{}, static_cast<const Element*>(job.residual) + i, count), v);
+    store(Format{}, static_cast<Element*>(job.out) + i, v, count);
+  }
+
+  MFUGAKU_INLINE void apply_part(int64_t begin, int64_t length, int64_t w, int64_t lane, int64_t width, U32 word) {
+    const int64_t left = length - w * kBlocks - lane;
+    if (left <= 0) return;
+    if (left >= width)
+      apply(begin, w, lane, word, First{width});
+    else
+      apply(begin, w, lane, word, First{left});
+  }
+
+  void run(int64_t begin, int64_t end) {
+    const int64_t width = lanes();
+    for (; begin < end; begin += kDropoutGroup) {
+      const int64_t length = end - begin < kDropoutGroup ? end - begin : kDropoutGroup;
+      if (has_bias) find_bias(begin, length);
+      const auto block = static_cast<uint64_t>(begin / kWords);
+      for (int64_t lane = 0; lane < kBlocks; lane += width) {
+        U32 w0, w1, w2, w3;
+        philox(block + static_cast<uint64_t>(lane), job.offset, job.seed, w0, w1, w2, w3);
+        if (length == kDropoutGroup && lane + width <= kBlocks) {
+          apply(begin, 0, lane, w0, All{});
+          apply(begin, 1, lane, w1, All{});
+          apply(begin, 2, lane, w2, All{});
+          apply(begin, 3, lane, w3, All{});
+        } else {
+          const int64_t used = kBlocks - lane < width ? kBlocks - lane : width;
+          apply_part(begin, length, 0, lane, used, w0);
+          apply_part(begin, length, 1, lane, used, w1);
+          apply_part(begin, length, 2, lane, used, w2);
+          apply_part(begin, length, 3, lane, used, w3);
+        }
+      }
+    }
+  }
+};
+
+template <typename Format> void dropout(const DropoutJob& job, int64_t begin, int64_t end) {
+  if (job.bias != nullptr && job.residual != nullptr) return Dropout<Format, true, true>(job).run(begin, end);
+  if (job.bias != nullptr) return Dropout<Format, true, false>(job).run(begin, end);
+  if (job.residual != nullptr) return Dropout<Format, false, true>(job).run(begin, end);
+  Dropout<Format, false, false>(job).run(begin, end);
+}
+
+constexpr DropoutKernels kDropout = {dropout<Float32>, dropout<BFloat16>, dropout<Float16>};
+
+}  // namespace
+}  // namespace mfugaku::kernels

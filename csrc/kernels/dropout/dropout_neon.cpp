@@ -1,0 +1,7 @@
+#include "vec/neon.h"
+
+#include "kernels/dropout/dropout_body.h"
+
+namespace mfugaku::kernels {
+const DropoutKernels dropout_neon = kDropout;
+}
