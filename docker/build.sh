@@ -60,25 +60,24 @@ done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# What pip is configured to use: its environment variable, else its configuration files.
+# Prints what pip is configured to use for a setting: from its environment variables, else its configuration files.
 pip_setting() {
-    local name=$1 variable pip section
-    variable=PIP_$(printf %s "$name" | tr '[:lower:]-' '[:upper:]_')
-    if [ -n "${!variable:-}" ]; then
-        printf %s "${!variable}"
-        return
-    fi
-    for pip in .venv/bin/pip pip3 pip; do
-        command -v "$pip" >/dev/null || continue
-        for section in install global; do
-            "$pip" config get "$section.$name" 2>/dev/null | tr '\n' ' ' && return
-        done
-        return 0
+    local section value
+    for section in :env: install global; do
+        value=$(sed -n "s/^$section\.$1='\(.*\)'\$/\1/p" "$work/pip_config" | sed 's/\\n/ /g; s/^ *//; s/ *$//')
+        if [ -n "$value" ]; then
+            printf %s "$value"
+            return
+        fi
     done
 }
 
 take_pip_settings() {
-    local word index urls=() extra=()
+    local pip word index urls=() extra=()
+    : >"$work/pip_config"
+    for pip in pip3 pip; do
+        ! command -v "$pip" >/dev/null || { "$pip" config list >"$work/pip_config" 2>/dev/null || :; break; }
+    done
     for word in $(pip_setting find-links); do
         if [ -d "${word#file://}" ]; then wheels=${wheels:-${word#file://}}; else urls+=("$word"); fi
     done
@@ -92,11 +91,10 @@ take_pip_settings() {
     index=$(pip_setting index-url)
     ca_bundle=${ca_bundle:-$(pip_setting cert)}
     ca_bundle=${ca_bundle:-${SSL_CERT_FILE:-}}
-    ca_bundle=${ca_bundle%% }
     if [ -z "$package_settings" ]; then
         package_settings=$work/package_settings
         {
-            [ -z "$index" ] || printf "UV_DEFAULT_INDEX='%s'\nPIP_INDEX_URL='%s'\n" "${index%% }" "${index%% }"
+            [ -z "$index" ] || printf "UV_DEFAULT_INDEX='%s'\nPIP_INDEX_URL='%s'\n" "$index" "$index"
             [ "${#extra[@]}" -eq 0 ] || printf "UV_EXTRA_INDEX_URL='%s'\nPIP_EXTRA_INDEX_URL='%s'\n%s\n" \
                 "${extra[*]}" "${extra[*]}" UV_INDEX_STRATEGY=unsafe-best-match
             [ "${#urls[@]}" -eq 0 ] || printf "UV_FIND_LINKS='%s'\n" "$(IFS=,; printf %s "${urls[*]}")"
@@ -199,7 +197,6 @@ if [ "$engine" = docker ]; then
     check_room "$(docker info --format '{{.DockerRootDir}}')"
     [ -z "$base_image" ] || arguments+=(--build-arg "BASE_IMAGE=$base_image")
     [ -z "$build_image" ] || arguments+=(--build-arg "BUILD_IMAGE=$build_image")
-    save=(docker save --output)
     archive_kind=docker-archive
 else
     install_tools
@@ -220,7 +217,7 @@ say "building $tag for linux/$architecture with $engine"
 if [ -n "$archive" ]; then
     say "writing $archive"
     if [ "$engine" = docker ]; then
-        "${save[@]}" "$archive.partial" "$tag"
+        docker save --output "$archive.partial" "$tag"
     else
         buildah push --quiet "$tag" "oci-archive:$archive.partial"
     fi || { rm -f "$archive.partial"; fail 1 "$archive could not be written. The reason stands above."; }

@@ -1,5 +1,6 @@
 # Runs named parts, says how each ended and counts their tests. Sourced by parts.sh.
 # shellcheck shell=bash
+: "${program:?common.sh comes first}"
 
 part_names=() part_cores=() part_commands=()
 
@@ -22,7 +23,7 @@ keep_parts() {
             break
         done
     done
-    [ "${#names[@]}" -gt 0 ] || fail "no part is named like: $*. There are: $(list_parts | paste -sd ';' - | sed 's/;/; /g')."
+    [ "${#names[@]}" -gt 0 ] || fail 2 "no part is named like: $*. There are: $(list_parts | paste -sd ';' - | sed 's/;/; /g')."
     part_names=("${names[@]}") part_cores=("${cores[@]}") part_commands=("${commands[@]}")
 }
 
@@ -70,7 +71,7 @@ finish_part() {
     fi
     total_passed=$((total_passed + passed)) total_failed=$((total_failed + failed))
     total_skipped=$((total_skipped + skipped))
-    printf 'lane [%4d s]: %-6s %s: %d passed' "$SECONDS" "$verdict" "${part_names[index]}" "$passed"
+    printf '%s [%3d s]: %-6s %s: %d passed' "$program" "$SECONDS" "$verdict" "${part_names[index]}" "$passed"
     [ "$failed" -eq 0 ] || printf ', %d failed' "$failed"
     [ "$skipped" -eq 0 ] || printf ', %d skipped' "$skipped"
     printf ' in %d s (%s s of CPU)\n' "$(cat "$log.seconds" 2>/dev/null || echo 0)" "$(cpu_seconds "$log.cpu")"
@@ -78,19 +79,25 @@ finish_part() {
 
 # run_parts FOLDER: all parts, logs in FOLDER; returns 1 when one failed.
 run_parts() {
-    local folder=$1 index finished slots
+    local folder=$1 index process
     local -A running=()
-    slots=${LANE_CORES:-$(nproc)}
     # Waits until at most $1 parts run.
     wait_for_parts() {
         while [ "${#running[@]}" -gt "$1" ]; do
-            wait -n -p finished "${!running[@]}" || true
-            finish_part "${running[$finished]}" "$folder/part.${running[$finished]}"
-            unset "running[$finished]"
+            for process in "${!running[@]}"; do
+                ! kill -0 "$process" 2>/dev/null || continue
+                finish_part "${running[$process]}" "$folder/part.${running[$process]}"
+                unset "running[$process]"
+            done
+            [ "${#running[@]}" -le "$1" ] || wait -n || true
         done
     }
     for index in "${!part_names[@]}"; do
-        if [ "${part_cores[index]}" = all ]; then wait_for_parts 0; else wait_for_parts $((slots - 1)); fi
+        if [ "${part_cores[index]}" = all ]; then
+            wait_for_parts 0
+        else
+            wait_for_parts $((${LANE_CORES:-$(nproc)} - 1))
+        fi
         start_part "$index" "$folder/part.$index"
         running[$!]=$index
         [ "${part_cores[index]}" != all ] || wait_for_parts 0
