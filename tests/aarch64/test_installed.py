@@ -128,6 +128,6 @@ def test_the_wheel_is_named_after_what_it_holds():
         pytest.skip("installed from a checkout, not from a wheel")
     needed = [int(minor) for path in libraries() for names in read_library(path).versions.values() for name in names
               for minor in re.findall(r"^GLIBC_2\.(\d+)", name)]
-    assert max(needed) == int(version[1])
+    assert max(17, *needed) == int(version[1])  # manylinux starts with 2.17 on aarch64
     interpreter = f"cp{sys.version_info[0]}{sys.version_info[1]}"
     assert tags[0].startswith(f"{interpreter}-{interpreter}-")
