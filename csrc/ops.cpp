@@ -1,0 +1,20 @@
+// The operators of namespace `mfugaku`: schemas and registrations only. Fake implementations and gradients stand in
+// megatron_fugaku/kernels.
+#include "ops/ops.h"
+
+STABLE_TORCH_LIBRARY(mfugaku, m) {
+  m.def("dropout(Tensor x, Tensor? bias, Tensor? residual, float p, int seed, int offset) -> Tensor");
+  m.def("bias_gelu(Tensor x, Tensor? bias) -> Tensor");
+  m.def("bias_gelu_backward(Tensor gradient, Tensor x, Tensor? bias) -> Tensor");
+  m.def("kernel_choices() -> str");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(mfugaku, CPU, m) {
+  m.impl("dropout", TORCH_BOX(&mfugaku::ops::dropout));
+  m.impl("bias_gelu", TORCH_BOX(&mfugaku::ops::bias_gelu));
+  m.impl("bias_gelu_backward", TORCH_BOX(&mfugaku::ops::bias_gelu_backward));
+}
+
+STABLE_TORCH_LIBRARY_IMPL(mfugaku, CompositeExplicitAutograd, m) {
+  m.impl("kernel_choices", TORCH_BOX(&mfugaku::ops::kernel_choices));
+}

@@ -1,0 +1,39 @@
+#include "kernels/bias_gelu/bias_gelu.h"
+
+#include "kernels/registry.h"
+#include "ops/arguments.h"
+
+namespace mfugaku::ops {
+namespace {
+
+Tensor run(const Tensor& x, const std::optional<Tensor>& bias, const std::optional<Tensor>& gradient,
+           kernels::BiasGeluKernels::Run kernel) {
+  const Tensor from = dense(x);
+  const auto addend = dense(bias), upstream = dense(gradient);
+  Tensor out = torch::stable::empty_like(from);
+  const kernels::BiasGeluJob job = {from.const_data_ptr(), data_of(addend), addend ? addend->size(0) : 1,
+                                    data_of(upstream), out.mutable_data_ptr()};
+  torch::stable::parallel_for(0, from.numel(), kGrain, [&](int64_t begin, int64_t end) { kernel(job, begin, end); });
+  return out;
+}
+
+}  // namespace
+
+Tensor bias_gelu(const Tensor& x, const std::optional<Tensor>& bias) {
+  check_type(x, "x");
+  if (bias) check_bias(*bias, x);
+  const auto& kernels = kernels::chosen<kernels::BiasGeluKernels>();
+  return run(x, bias, std::nullopt,
+             by_type(x, kernels.forward_float32, kernels.forward_bfloat16, kernels.forward_float16));
+}
+
+Tensor bias_gelu_backward(const Tensor& gradient, const Tensor& x, const std::optional<Tensor>& bias) {
+  check_type(x, "x");
+  check_like(gradient, x, "gradient");
+  if (bias) check_bias(*bias, x);
+  const auto& kernels = kernels::chosen<kernels::BiasGeluKernels>();
+  return run(x, bias, gradient,
+             by_type(x, kernels.backward_float32, kernels.backward_bfloat16, kernels.backward_float16));
+}
+
+}  // namespace mfugaku::ops

@@ -1,0 +1,34 @@
+// The kernels as torch operators, on torch's stable ABI: one build serves every torch from 2.10 on.
+//
+// Each returns a new contiguous tensor of x's shape and type: float32, bfloat16 or float16. Other tensors must have the
+// type of x. Non-contiguous inputs are copied first. Work is split by torch's own parallel_for, so it runs on the threads
+// that torch.set_num_threads has given torch, and nests as torch's own operators do; results do not depend on their
+// number.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <optional>
+#include <string>
+
+namespace mfugaku::ops {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// Dropout of x + bias, added to residual: see kernels/dropout/dropout.h. 0 <= p < 1.
+Tensor dropout(const Tensor& x, const std::optional<Tensor>& bias, const std::optional<Tensor>& residual, double p,
+               int64_t seed, int64_t offset);
+
+// GELU (tanh) of x + bias: see kernels/bias_gelu/bias_gelu.h.
+Tensor bias_gelu(const Tensor& x, const std::optional<Tensor>& bias);
+
+// The gradient of x from that of bias_gelu(x, bias).
+Tensor bias_gelu_backward(const Tensor& gradient, const Tensor& x, const std::optional<Tensor>& bias);
+
+// Which kernels run here and why: "op<TAB>isa<TAB>reason" a line.
+std::string kernel_choices();
+
+}  // namespace mfugaku::ops

@@ -1,0 +1,115 @@
+"""Loads the compiled operators, or says once that torch's own run instead."""
+
+from __future__ import annotations
+
+import functools
+import sysconfig
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from megatron_fugaku.errors import EnvironmentError
+from megatron_fugaku.native_library import BUILD_HERE, explain_foreign_build, load_library
+
+_NAME = "megatron_fugaku.kernels._ops"
+_WHAT = "the library of compiled kernels"
+_VARIABLE = "MFUGAKU_KERNELS"
+
+#: What the kernels compute with; the gradients of anything else are torch's.
+DTYPES = frozenset((torch.float32, torch.bfloat16, torch.float16))
+
+
+@dataclass(frozen=True)
+class KernelChoice:
+    """Which instruction set one family of kernels runs on here, and why."""
+
+    op: str
+    isa: str
+    reason: str
+
+
+def _library() -> Path:
+    return Path(__file__).with_name(f"_ops{sysconfig.get_config_var('EXT_SUFFIX')}")
+
+
+@functools.cache
+def load_operators() -> ModuleType | None:
+    """Return ``torch.ops.mfugaku``; None, with one warning, when the extension was not built.
+
+    Raises:
+        EnvironmentError: the extension does not load here, or MFUGAKU_KERNELS asks for what cannot be had.
+    """
+    path = _library()
+    if not path.exists():
+        foreign = explain_foreign_build(_WHAT, path.parent, "_ops", _NAME)
+        if foreign is not None:
+            raise foreign
+        warnings.warn(f"{_WHAT} was not built, so torch's own operators run in its place, which are slower. "
+                      f"Build it: {BUILD_HERE}", RuntimeWarning, stacklevel=2)
+        return None
+    load_library(_WHAT, path, lambda: torch.ops.load_library(path), _NAME)
+    operators = torch.ops.mfugaku
+    try:
+        operators.kernel_choices()
+    except RuntimeError as error:
+        raise _explain_choice(str(error)) from error
+    return operators
+
+
+def _explain_choice(text: str) -> Exception:
+    line = next((line for line in text.splitlines() if f"[{_VARIABLE}]" in line), None)
+    if line is None:
+        return RuntimeError(text)
+    what, why, fix = line.partition(f" [{_VARIABLE}]")[0].split(". ", 2)
+    return EnvironmentError(what, why, fix, _VARIABLE)
+
+
+def describe_kernels() -> list[KernelChoice]:
+    """Return the choice for every family of kernels; empty when the extension was not built.
+
+    Raises:
+        EnvironmentError: see :func:`load_operators`.
+    """
+    operators = load_operators()
+    if operators is None:
+        return []
+    return [KernelChoice(*line.split("\t")) for line in operators.kernel_choices().splitlines()]
+
+
+def define_operator(name: str, fake: Callable[..., torch.Tensor], backward: Callable[..., Any] | None = None,
+                    setup_context: Callable[..., None] | None = None) -> Callable[..., torch.Tensor] | None:
+    """Give a compiled operator what torch needs beside its kernel, and return it; None without the extension.
+
+    Args:
+        name: as registered in C++, without the namespace.
+        fake: returns an empty tensor of the result's shape, dtype and strides for the operator's arguments.
+        backward, setup_context: as torch.library.register_autograd takes them.
+    """
+    operators = load_operators()
+    if operators is None:
+        return None
+    torch.library.register_fake(f"mfugaku::{name}", fake)
+    if backward is not None:
+        torch.library.register_autograd(f"mfugaku::{name}", backward, setup_context=setup_context)
+    return getattr(operators, name).default
+
+
+def can_run_on(x: torch.Tensor, *others: torch.Tensor | None) -> bool:
+    """Return whether the kernels are for these tensors: on the CPU, one dtype of :data:`DTYPES` for all."""
+    return x.dtype in DTYPES and x.device.type == "cpu" and all(
+        other is None or (other.dtype == x.dtype and other.device == x.device) for other in others)
+
+
+def fake_like(x: torch.Tensor) -> torch.Tensor:
+    """Return an empty contiguous tensor of the shape and dtype of ``x``."""
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def sum_over_rows(gradient: torch.Tensor) -> torch.Tensor:
+    """Return the gradient of a bias over the last dimension, [..., H] to [H], from that of what it was added to."""
+    return gradient.reshape(-1, gradient.shape[-1]).sum(0)

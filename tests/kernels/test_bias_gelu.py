@@ -1,0 +1,110 @@
+"""bias_gelu: its error against float64, gradients, shapes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from megatron_fugaku.kernels.bias_gelu import backward_operator, bias_gelu, operator, reference
+
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+
+
+@pytest.fixture
+def op():
+    """The compiled operator; tests that compare it with the reference need it."""
+    if operator() is None:
+        pytest.skip("the extension of the kernels was not built")
+    return operator()
+
+
+def values(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
+    return (3 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))).to(dtype)
+
+
+def gradients(function, inputs: list[torch.Tensor], upstream: torch.Tensor) -> list[torch.Tensor]:
+    leaves = [t.detach().clone().requires_grad_() for t in inputs]
+    function(*leaves).backward(upstream)
+    return [leaf.grad for leaf in leaves]
+
+
+def half_step(exact: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Half the distance of neighbours in dtype around some float64 values, and 5 % for float32's own error."""
+    info = torch.finfo(dtype)
+    exponent = torch.frexp(exact.abs().clamp(min=info.smallest_normal)).exponent - 1
+    return torch.ldexp(torch.full_like(exact, 0.5 * info.eps * 1.05), exponent)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (1, 1), (3, 7), (5, 64), (2, 3, 65), (9, 300), (3, 30000)])
+def test_float32_is_within_its_bounds(op, shape):
+    x, bias, upstream = values(*shape), values(shape[-1], seed=1), values(*shape, seed=2)
+    # The sum of x and bias is rounded to float32 before: that value is what counts.
+    exact = reference((x + bias).double(), None)
+    assert ((op(x, bias).double() - exact).abs() <= 2e-7 * exact.abs().clamp(min=1)).all()
+    slope, = gradients(lambda t: reference(t, None), [(x + bias).double()], torch.ones(shape).double())
+    of_x, of_bias = gradients(op, [x, bias], upstream)
+    assert ((of_x.double() - slope * upstream.double()).abs() <= 4e-7 * upstream.abs()).all()
+    torch.testing.assert_close(of_bias, of_x.reshape(-1, shape[-1]).sum(0))
+    assert torch.equal(op(x, None), op(x, torch.zeros(shape[-1])))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_halves_are_rounded_once(op, dtype):
+    x, bias, upstream = (values(*s, dtype=dtype, seed=i) for i, s in enumerate(((70, 45), (45,), (70, 45))))
+    exact = reference((x.float() + bias.float()).double(), None)
+    error = (op(x, bias).double() - exact).abs()
+    assert (error <= half_step(exact, dtype) + 2e-7).all()
+    wide = gradients(op, [x.float(), bias.float()], upstream.float())
+    ours = gradients(op, [x, bias], upstream)
+    assert torch.equal(ours[0], wide[0].to(dtype))
+
+
+def test_strides_and_threads_do_not_matter(op):
+    x, bias = values(400, 300).t(), values(800)[::2]
+    assert torch.equal(op(x, bias), op(x.contiguous(), bias.contiguous()))
+    before, results = torch.get_num_threads(), []
+    try:
+        for num_threads in (1, 2, 3):
+            torch.set_num_threads(num_threads)
+            results.append((op(x, bias), *gradients(op, [x, bias], torch.ones(300, 400).t().contiguous().t())))
+    finally:
+        torch.set_num_threads(before)
+    for result in results:
+        assert torch.equal(result[0], results[0][0])
+        assert torch.equal(result[1], results[0][1])
+
+
+def test_gradcheck_in_float64():
+    inputs = [values(3, 5).double().requires_grad_(), values(5, seed=1).double().requires_grad_()]
+    assert torch.autograd.gradcheck(bias_gelu, inputs)
+
+
+def test_torch_finds_the_operators_in_order(op):
+    x, bias = values(4, 40).requires_grad_(), values(40, seed=1).requires_grad_()
+    for arguments in ((x, bias), (x, None), (values(40, 4).t(), bias.detach()[:40])):
+        torch.library.opcheck(op, arguments)
+        torch.library.opcheck(backward_operator(), (values(*arguments[0].shape).t().contiguous().t(),
+                                                    *(None if t is None else t.detach() for t in arguments)))
+
+
+def test_megatrons_formula_is_the_same(op):
+    from megatron.core.fusions.fused_bias_gelu import bias_gelu as megatrons
+    from megatron.core.fusions.fused_bias_gelu import bias_gelu_back
+
+    x, bias, upstream = values(20, 30), values(30, seed=1), values(20, 30, seed=2)
+    torch.testing.assert_close(bias_gelu(x, bias), megatrons(bias, x), atol=2e-6, rtol=1e-5)
+    of_x, of_bias = gradients(bias_gelu, [x, bias], upstream)
+    torch.testing.assert_close(of_x, bias_gelu_back(upstream, bias, x), atol=5e-6, rtol=1e-5)
+    torch.testing.assert_close(of_bias, bias_gelu_back(upstream, bias, x).sum(0), atol=5e-5, rtol=1e-5)
+
+
+def test_what_does_not_fit_is_refused(op):
+    x = values(4, 8)
+    with pytest.raises(ValueError, match="bias"):
+        bias_gelu(x, values(7))
+    with pytest.raises(RuntimeError, match="bias"):
+        op(x, values(7))
+    with pytest.raises(RuntimeError, match="dtype"):
+        op(x, values(8, dtype=torch.bfloat16))
+    with pytest.raises(RuntimeError, match="gradient"):
+        backward_operator()(values(8, 4), x, None)
