@@ -18,6 +18,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -145,7 +146,8 @@ class NinjaFile:
 
     def run(self) -> None:
         """Build everything declared."""
-        ninja = shutil.which("ninja") or shutil.which("ninja-build")
+        beside_python = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        ninja = shutil.which("ninja", path=beside_python) or shutil.which("ninja-build")
         if ninja is None:
             raise SystemExit("ninja is not installed, and the extensions are built with it. Run: pip install ninja")
         BUILD.mkdir(parents=True, exist_ok=True)
