@@ -2,13 +2,15 @@
 WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest
 
-.PHONY: help setup quickstart test lint
+.PHONY: help setup quickstart test test-aarch64 images lint
 
 help:
-	@echo 'make quickstart   install what is needed, then train a small model on real text and report on it'
-	@echo 'make test         install what is needed, then run all tests'
-	@echo 'make lint         check the style of the Python sources'
-	@echo 'make setup        only install what is needed'
+	@echo 'make quickstart    install what is needed, then train a small model on real text and report on it'
+	@echo 'make test          install what is needed, then run all tests'
+	@echo 'make test-aarch64  run the tests of aarch64: natively there, elsewhere in an image that is built for it'
+	@echo 'make images        build the runtime images of both architectures and ask each what it has'
+	@echo 'make lint          check the style of the Python sources'
+	@echo 'make setup         only install what is needed'
 
 setup:
 	@.ci/setup
@@ -20,6 +22,20 @@ quickstart: setup
 test: setup
 	$(PYTEST) -n $(WORKERS) -m "not mpi"
 	$(PYTEST) -m mpi
+
+ifeq ($(shell uname -m),aarch64)
+test-aarch64: setup
+else
+test-aarch64:
+	docker/build.sh --platform linux/arm64 --target test
+endif
+	docker/lane.sh
+
+images:
+	docker/build.sh --platform linux/amd64
+	docker/run.sh --platform linux/amd64 mfugaku doctor
+	docker/build.sh --platform linux/arm64
+	docker/run.sh --platform linux/arm64 mfugaku doctor
 
 lint: setup
 	.venv/bin/ruff check
