@@ -11,27 +11,35 @@ using namespace vec;
 constexpr int64_t kWords = 4;  // of a Philox block
 constexpr int64_t kBlocks = kDropoutGroup / kWords;
 
-// Word w of Philox4x32-10 for as many blocks as there are lanes, from `block` on, in w0 to w3.
-MFUGAKU_INLINE void philox(uint64_t block, uint64_t offset, uint64_t seed, U32& w0, U32& w1, U32& w2, U32& w3) {
-  // The blocks of a group differ in their low bits only: the high word is one for all lanes.
+// The words of as many blocks as there are lanes, from `block` on, before the first round. The blocks of a group differ
+// in their low bits only: the high word is one for all lanes.
+MFUGAKU_INLINE void philox_begin(uint64_t block, uint64_t offset, U32& w0, U32& w1, U32& w2, U32& w3) {
   w0 = count_from(static_cast<uint32_t>(block));
   w1 = broadcast(static_cast<uint32_t>(block >> 32));
   w2 = broadcast(static_cast<uint32_t>(offset));
   w3 = broadcast(static_cast<uint32_t>(offset >> 32));
-  auto key0 = static_cast<uint32_t>(seed), key1 = static_cast<uint32_t>(seed >> 32);
-#pragma GCC unroll 10
-  for (int round = 0; round < 10; ++round) {
-    U32 high0, low0, high2, low2;
-    multiply_wide(w0, 0xd2511f53u, high0, low0);
-    multiply_wide(w2, 0xcd9e8d57u, high2, low2);
-    w0 = exclusive_or(exclusive_or(high2, w1), broadcast(key0));
-    w2 = exclusive_or(exclusive_or(high0, w3), broadcast(key1));
-    w1 = low2;
-    w3 = low0;
-    key0 += 0x9e3779b9u;
-    key1 += 0xbb67ae85u;
-  }
 }
+
+MFUGAKU_INLINE void philox_round(U32 key0, U32 key1, U32& w0, U32& w1, U32& w2, U32& w3) {
+  U32 high0, low0, high2, low2;
+  multiply_wide(w0, 0xd2511f53u, high0, low0);
+  multiply_wide(w2, 0xcd9e8d57u, high2, low2);
+  // The multiplication comes last: all else is done while it runs.
+  w0 = exclusive_or(high2, exclusive_or(w1, key0));
+  w2 = exclusive_or(high0, exclusive_or(w3, key1));
+  w1 = low2;
+  w3 = low0;
+}
+
+struct Key {
+  uint32_t low, high;
+  MFUGAKU_INLINE explicit Key(uint64_t seed)
+      : low(static_cast<uint32_t>(seed)), high(static_cast<uint32_t>(seed >> 32)) {}
+  MFUGAKU_INLINE void next() {
+    low += 0x9e3779b9u;
+    high += 0xbb67ae85u;
+  }
+};
 
 template <typename Format, bool has_bias, bool has_residual> struct Dropout {
   using Element = typename Format::Element;
@@ -80,28 +88,56 @@ template <typename Format, bool has_bias, bool has_residual> struct Dropout {
       apply(begin, w, lane, word, First{left});
   }
 
+  template <typename Count>
+  MFUGAKU_INLINE void apply_all(int64_t begin, int64_t lane, U32 w0, U32 w1, U32 w2, U32 w3, Count count) {
+    apply(begin, 0, lane, w0, count);
+    apply(begin, 1, lane, w1, count);
+    apply(begin, 2, lane, w2, count);
+    apply(begin, 3, lane, w3, count);
+  }
+
+  // Two vectors of a whole group at once: a round is a chain of a slow multiplication and three quick operations, and
+  // the other vector fills its gaps.
+  MFUGAKU_INLINE void run_two(int64_t begin, int64_t lane, int64_t width) {
+    const auto block = static_cast<uint64_t>(begin / kWords + lane);
+    U32 a0, a1, a2, a3, b0, b1, b2, b3;
+    philox_begin(block, job.offset, a0, a1, a2, a3);
+    philox_begin(block + static_cast<uint64_t>(width), job.offset, b0, b1, b2, b3);
+    Key key(job.seed);
+#pragma GCC unroll 10
+    for (int round = 0; round < 10; ++round, key.next()) {
+      const U32 key0 = broadcast(key.low), key1 = broadcast(key.high);
+      philox_round(key0, key1, a0, a1, a2, a3);
+      philox_round(key0, key1, b0, b1, b2, b3);
+    }
+    apply_all(begin, lane, a0, a1, a2, a3, All{});
+    apply_all(begin, lane + width, b0, b1, b2, b3, All{});
+  }
+
+  // One vector, of which the group may have only some lanes.
+  MFUGAKU_INLINE void run_one(int64_t begin, int64_t length, int64_t lane, int64_t width) {
+    U32 w0, w1, w2, w3;
+    philox_begin(static_cast<uint64_t>(begin / kWords + lane), job.offset, w0, w1, w2, w3);
+    Key key(job.seed);
+#pragma GCC unroll 10
+    for (int round = 0; round < 10; ++round, key.next())
+      philox_round(broadcast(key.low), broadcast(key.high), w0, w1, w2, w3);
+    const int64_t used = kBlocks - lane < width ? kBlocks - lane : width;
+    apply_part(begin, length, 0, lane, used, w0);
+    apply_part(begin, length, 1, lane, used, w1);
+    apply_part(begin, length, 2, lane, used, w2);
+    apply_part(begin, length, 3, lane, used, w3);
+  }
+
   void run(int64_t begin, int64_t end) {
     const int64_t width = lanes();
     for (; begin < end; begin += kDropoutGroup) {
       const int64_t length = end - begin < kDropoutGroup ? end - begin : kDropoutGroup;
       if (has_bias) find_bias(begin, length);
-      const auto block = static_cast<uint64_t>(begin / kWords);
-      for (int64_t lane = 0; lane < kBlocks; lane += width) {
-        U32 w0, w1, w2, w3;
-        philox(block + static_cast<uint64_t>(lane), job.offset, job.seed, w0, w1, w2, w3);
-        if (length == kDropoutGroup && lane + width <= kBlocks) {
-          apply(begin, 0, lane, w0, All{});
-          apply(begin, 1, lane, w1, All{});
-          apply(begin, 2, lane, w2, All{});
-          apply(begin, 3, lane, w3, All{});
-        } else {
-          const int64_t used = kBlocks - lane < width ? kBlocks - lane : width;
-          apply_part(begin, length, 0, lane, used, w0);
-          apply_part(begin, length, 1, lane, used, w1);
-          apply_part(begin, length, 2, lane, used, w2);
-          apply_part(begin, length, 3, lane, used, w3);
-        }
-      }
+      int64_t lane = 0;
+      if (length == kDropoutGroup)
+        for (; lane + 2 * width <= kBlocks; lane += 2 * width) run_two(begin, lane, width);
+      for (; lane < kBlocks; lane += width) run_one(begin, length, lane, width);
     }
   }
 };
