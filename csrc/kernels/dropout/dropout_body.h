@@ -10,6 +10,7 @@ using namespace vec;
 
 constexpr int64_t kWords = 4;  // of a Philox block
 constexpr int64_t kBlocks = kDropoutGroup / kWords;
+constexpr int kRounds = 10;
 
 // The words of as many blocks as there are lanes, from `block` on, before the first round. The blocks of a group differ
 // in their low bits only: the high word is one for all lanes.
@@ -31,25 +32,29 @@ MFUGAKU_INLINE void philox_round(U32 key0, U32 key1, U32& w0, U32& w1, U32& w2, 
   w3 = low0;
 }
 
-struct Key {
-  uint32_t low, high;
-  MFUGAKU_INLINE explicit Key(uint64_t seed)
-      : low(static_cast<uint32_t>(seed)), high(static_cast<uint32_t>(seed >> 32)) {}
-  MFUGAKU_INLINE void next() {
-    low += 0x9e3779b9u;
-    high += 0xbb67ae85u;
+// The keys of all rounds.
+struct Keys {
+  uint32_t low[kRounds], high[kRounds];
+  MFUGAKU_INLINE explicit Keys(uint64_t seed) {
+    low[0] = static_cast<uint32_t>(seed);
+    high[0] = static_cast<uint32_t>(seed >> 32);
+    for (int round = 1; round < kRounds; ++round) {
+      low[round] = low[round - 1] + 0x9e3779b9u;
+      high[round] = high[round - 1] + 0xbb67ae85u;
+    }
   }
 };
 
 template <typename Format, bool has_bias, bool has_residual> struct Dropout {
   using Element = typename Format::Element;
 
-  const DropoutJob& job;
+  const DropoutJob job;  // copies: what is written through job.out cannot change them
+  const Keys keys;
   // Where the bias of each quarter of the group at hand begins; a quarter that a row ends in gets a copy of its own.
   const Element* bias[kWords];
   Element wrapped[kWords][kBlocks];
 
-  explicit Dropout(const DropoutJob& given) : job(given) {}
+  explicit Dropout(const DropoutJob& given) : job(given), keys(given.seed) {}
 
   MFUGAKU_INLINE void find_bias(int64_t begin, int64_t length) {
     const auto* const all = static_cast<const Element*>(job.bias);
@@ -103,10 +108,9 @@ template <typename Format, bool has_bias, bool has_residual> struct Dropout {
     U32 a0, a1, a2, a3, b0, b1, b2, b3;
     philox_begin(block, job.offset, a0, a1, a2, a3);
     philox_begin(block + static_cast<uint64_t>(width), job.offset, b0, b1, b2, b3);
-    Key key(job.seed);
 #pragma GCC unroll 10
-    for (int round = 0; round < 10; ++round, key.next()) {
-      const U32 key0 = broadcast(key.low), key1 = broadcast(key.high);
+    for (int round = 0; round < kRounds; ++round) {
+      const U32 key0 = broadcast(keys.low[round]), key1 = broadcast(keys.high[round]);
       philox_round(key0, key1, a0, a1, a2, a3);
       philox_round(key0, key1, b0, b1, b2, b3);
     }
@@ -118,10 +122,9 @@ template <typename Format, bool has_bias, bool has_residual> struct Dropout {
   MFUGAKU_INLINE void run_one(int64_t begin, int64_t length, int64_t lane, int64_t width) {
     U32 w0, w1, w2, w3;
     philox_begin(static_cast<uint64_t>(begin / kWords + lane), job.offset, w0, w1, w2, w3);
-    Key key(job.seed);
 #pragma GCC unroll 10
-    for (int round = 0; round < 10; ++round, key.next())
-      philox_round(broadcast(key.low), broadcast(key.high), w0, w1, w2, w3);
+    for (int round = 0; round < kRounds; ++round)
+      philox_round(broadcast(keys.low[round]), broadcast(keys.high[round]), w0, w1, w2, w3);
     const int64_t used = kBlocks - lane < width ? kBlocks - lane : width;
     apply_part(begin, length, 0, lane, used, w0);
     apply_part(begin, length, 1, lane, used, w1);
