@@ -184,7 +184,11 @@ arguments=(--platform "linux/$architecture" --target "$target" --tag "$tag" --fi
     --build-arg "SOURCE=$(git remote get-url origin 2>/dev/null | sed 's|//[^/@]*@|//|' || :)")
 [ ! -s "$package_settings" ] || arguments+=(--secret "id=package_settings,src=$package_settings")
 [ -z "$ca_bundle" ] || arguments+=(--secret "id=ca_bundle,src=$ca_bundle")
-[ -z "$wheels" ] || arguments+=(--build-context "wheels=$wheels")
+# Always given: buildah 1.28 leaves a container behind for the empty stage that it replaces. Not every Docker takes it.
+mkdir "$work/no_wheels"
+if [ "$engine" = buildah ] || [ -n "$wheels" ]; then
+    arguments+=(--build-context "wheels=${wheels:-$work/no_wheels}")
+fi
 [ "$torch_index" = default ] || arguments+=(--build-arg "TORCH_INDEX=$torch_index")
 
 if [ "$engine" = docker ]; then

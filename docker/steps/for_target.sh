@@ -9,5 +9,6 @@ export MPICXX CC="ccache $triplet-gcc" CXX="ccache $triplet-g++" AR="$triplet-ar
 export CCACHE_DIR=/var/cache/ccache CCACHE_BASEDIR=/src CCACHE_NOHASHDIR=1 CCACHE_COMPILERCHECK=content
 export _PYTHON_HOST_PLATFORM="linux-${triplet%%-*}" _PYTHON_SYSCONFIGDATA_NAME="_sysconfigdata__$triplet"
 export PYTHONPATH=/site
+ccache --zero-stats >/dev/null
 "$@"
 ccache --show-stats | grep -iE 'hits|misses' || :
