@@ -399,7 +399,7 @@ def asynchronous_work() -> None:
     work = dist.all_reduce(tensor, async_op=True)
     while not work.is_completed():
         pass
-    assert work.is_success() and work.exception() is None
+    assert work.is_success()
     expected = reduced([fill(r, (100_000,), torch.bfloat16) for r in range(size())], dist.ReduceOp.SUM)
     assert_close(tensor, expected, "polled")
     # A future is completed although nobody drives progress but its waiter.
