@@ -73,15 +73,16 @@ build_cpp_tests() {
 # What a processor of this lane is to have, in the words of the C++ tests.
 sve() { echo "sve ($(($1 * 8))-bit vectors), neon, portable"; }
 
-# Of the ops, all tests of one file say the most at little cost; the lengths differ in loops and tails only.
-SOME_OPS=(-k "reference or tail or size or length")
+OPS=(tests/kernels/test_bias_gelu.py tests/kernels/test_dropout.py)
+# Those that look at every size; what else there is does not depend on the vectors.
+OPS_BY_SIZE=("${OPS[@]}" -k "is_the_reference_to_the_bit or bias_and_residual or within_its_bounds or rounded_once")
 
 declare_emulated_parts() {
     part 1 "installed package on A64FX" run_pytest tests/aarch64/test_installed.py -k "not neoverse"
     part 1 "installed package without SVE" run_pytest tests/aarch64/test_installed.py -k neoverse
-    part 1 "ops, SVE 64 bytes" on a64fx run_pytest tests/kernels
-    part 1 "ops, SVE 32 bytes" on a64fx,sve512=off run_pytest tests/kernels "${SOME_OPS[@]}"
-    part 1 "ops, SVE 16 bytes" on a64fx,sve256=off,sve512=off run_pytest tests/kernels "${SOME_OPS[@]}"
+    part 1 "ops, SVE 64 bytes" on a64fx run_pytest --durations=8 "${OPS[@]}"
+    part 1 "ops, SVE 32 bytes" on a64fx,sve512=off run_pytest "${OPS_BY_SIZE[@]}"
+    part 1 "ops, SVE 16 bytes" on a64fx,sve256=off,sve512=off run_pytest "${OPS_BY_SIZE[@]}"
     part 1 "C++ kernels, SVE 64 bytes" test_cpp a64fx "$(sve 64)"
     part 1 "C++ kernels, SVE 32 bytes" test_cpp a64fx,sve512=off "$(sve 32)"
     part 1 "C++ kernels, SVE 16 bytes" test_cpp a64fx,sve256=off,sve512=off "$(sve 16)"
@@ -95,11 +96,11 @@ declare_native_parts() {
     [ -z "$need_sve" ] || [ "$longest" -gt 0 ] || fail 3 "this $(uname -m) processor has no SVE. The A64FX's kernels" \
         "cannot be tested on it. Leave --need-sve out, or run the lane on an x86-64 machine, which emulates an A64FX."
     part 1 "installed package" run_pytest tests/aarch64/test_installed.py
-    part 1 "ops" run_pytest tests/kernels
+    part 1 "ops" run_pytest "${OPS[@]}"
     part 1 "C++ kernels" test_cpp this ""
     for length in 16 32 64; do
         [ "$length" -le "$longest" ] || continue
-        part 1 "ops, SVE $length bytes" on "$length" run_pytest tests/kernels "${SOME_OPS[@]}"
+        part 1 "ops, SVE $length bytes" on "$length" run_pytest "${OPS_BY_SIZE[@]}"
         part 1 "C++ kernels, SVE $length bytes" test_cpp "$length" "$(sve "$length")"
     done
 }
@@ -107,7 +108,7 @@ declare_native_parts() {
 declare_"$LANE_MODE"_parts
 part all "MPI backend, 2 ranks" run_pytest tests/comm/test_collectives.py -k '2 and not thread'
 part all "MPI backend, 4 ranks" run_pytest tests/comm/test_collectives.py -k '4 or four'
-part all "pretraining TP2 PP2, 4 ranks" run_pytest tests/aarch64/test_pretraining.py
+part all "pretraining TP2 PP2, 4 ranks" run_pytest -rP tests/aarch64/test_pretraining.py
 
 keep_parts "${words[@]}"
 if [ -n "$listing" ]; then

@@ -75,6 +75,7 @@ finish_part() {
     [ "$failed" -eq 0 ] || printf ', %d failed' "$failed"
     [ "$skipped" -eq 0 ] || printf ', %d skipped' "$skipped"
     printf ' in %d s (%s s of CPU)\n' "$(cat "$log.seconds" 2>/dev/null || echo 0)" "$(cpu_seconds "$log.cpu")"
+    sed -n 's/^measured: /    /p' "$log"
 }
 
 # run_parts FOLDER: all parts, logs in FOLDER; returns 1 when one failed.

@@ -57,13 +57,13 @@ def verbs(processor, tmp_path_factory) -> SimpleNamespace:
         recipe = golden.write_golden_recipe(data)
         commands["data"] = ["data", str(recipe), "--output", str(data / "data"), "--workers", "1"]
     (folder / "commands.json").write_text(json.dumps(list(commands.values())))
-    command = [sys.executable, str(PROGRAMS / "run_verbs.py"), "commands.json", "outcomes.json"]
+    command = [sys.executable, str(PROGRAMS / "run_verbs.py"), "commands.json", "outcome.json"]
     done = subprocess.run(command, cwd=folder, env=environment_of(processor), capture_output=True, text=True,
                           timeout=stretched(150), check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-5000:]
-    outcomes = json.loads((folder / "outcomes.json").read_text())
-    found = {name: SimpleNamespace(**outcome) for name, outcome in zip(commands, outcomes, strict=True)}
-    return SimpleNamespace(**found, findings=json.loads(findings.read_text()), folder=data)
+    outcome = json.loads((folder / "outcome.json").read_text())
+    found = {name: SimpleNamespace(**verb) for name, verb in zip(commands, outcome.pop("verbs"), strict=True)}
+    return SimpleNamespace(**found, **outcome, findings=json.loads(findings.read_text()), folder=data)
 
 
 def finding(verbs, what: str) -> dict | None:
@@ -84,6 +84,18 @@ def test_doctor_sees_the_vectors(processor, verbs):
     if IS_ARM:
         assert "asimd" in sets["value"].split()
         assert (sets["status"], "SVE" in sets["advice"]) == ("note", True)
+
+
+def test_kernels_are_chosen_by_what_the_processor_has(processor, verbs):
+    """SVE where its vectors are longer than NEON's; and SVE that is not there cannot be forced."""
+    num_bytes = vector_bytes(processor)
+    assert len(verbs.kernels) >= 3
+    if IS_ARM:
+        assert set(verbs.kernels.values()) == {"sve" if num_bytes > 16 else "neon"}
+    if num_bytes:
+        assert verbs.forced == ""
+    else:
+        assert re.match(r"This CPU has no sve, which is chosen for \w+\. .*It has: .*MFUGAKU_KERNELS", verbs.forced)
 
 
 def test_training_is_possible_on_any_processor(verbs):
