@@ -12,6 +12,7 @@ docker/Dockerfile does one.
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import re
@@ -151,8 +152,10 @@ class NinjaFile:
         if ninja is None:
             raise SystemExit("ninja is not installed, and the extensions are built with it. Run: pip install ninja")
         BUILD.mkdir(parents=True, exist_ok=True)
-        (BUILD / "build.ninja").write_text(self.text)
-        done = subprocess.run([ninja, "-f", str(BUILD / "build.ninja")], cwd=ROOT, check=False)
+        with (BUILD / "lock").open("w") as lock:  # two ninjas in one folder spoil what they note there
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            (BUILD / "build.ninja").write_text(self.text)
+            done = subprocess.run([ninja, "-f", str(BUILD / "build.ninja")], cwd=ROOT, check=False)
         if done.returncode:
             raise SystemExit("The extensions could not be compiled; the compiler's message stands above.")
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 # Before torch is imported: workers and ranks share few cores.
 os.environ["OMP_NUM_THREADS"] = "1"
-for _name in [name for name in os.environ if name.startswith("MFUGAKU_") and name != "MFUGAKU_CACHE"]:
+_kept = ("MFUGAKU_CACHE", "MFUGAKU_KERNEL_TESTS")
+for _name in [name for name in os.environ if name.startswith("MFUGAKU_") and name not in _kept]:
     del os.environ[_name]
 
 import pytest  # noqa: E402

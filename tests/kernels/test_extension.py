@@ -10,6 +10,7 @@ import sys
 
 import pytest
 import torch
+from stretch import stretched
 
 from megatron_fugaku.kernels import bias_gelu, dropout, extension
 from megatron_fugaku.kernels.extension import describe_kernels
@@ -47,7 +48,7 @@ def fresh():
 
 def run(code: str, kernels: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], env=os.environ | {"MFUGAKU_KERNELS": kernels},
-                          capture_output=True, text=True, timeout=300)
+                          capture_output=True, text=True, timeout=stretched(300), check=False)
 
 
 @pytest.fixture

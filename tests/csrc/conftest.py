@@ -1,0 +1,34 @@
+"""The kernels' C++ tests, built once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from stretch import stretched
+
+from megatron_fugaku import environment
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def kernel_tests(tmp_path_factory) -> Path:
+    """The executable that MFUGAKU_KERNEL_TESTS names, or else one built from this tree."""
+    given = environment.get("MFUGAKU_KERNEL_TESTS")
+    if given:
+        return Path(given)
+    if not Path("/usr/include/doctest/doctest.h").exists() or shutil.which("g++") is None:
+        pytest.skip("the kernels' C++ tests need g++ and doctest: apt-get install g++ doctest-dev")
+    folder = tmp_path_factory.mktemp("kernel_tests")
+    # As .ci/setup compiles, or else every test run would compile everything again.
+    compiler = os.environ.get("CXX") or ("ccache g++" if shutil.which("ccache") else "g++")
+    build = subprocess.run([sys.executable, "setup.py", "-q", "build_kernel_tests", "--output", str(folder)], cwd=ROOT,
+                           env=os.environ | {"CXX": compiler}, capture_output=True, text=True,
+                           timeout=stretched(900), check=False)
+    assert build.returncode == 0, build.stdout + build.stderr
+    return folder / "kernel_tests"
