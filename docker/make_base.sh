@@ -9,7 +9,7 @@ output=$2
 options=()
 if [ "$architecture" != "$(dpkg --print-architecture)" ]; then
     # chrootless runs the maintainer scripts of these few packages on this machine, told where the root is.
-    options=(--mode=chrootless --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr)
+    options=(--mode=chrootless)
 fi
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-0}
 temporary=$(mktemp --suffix=.tar "$output.XXXXXX")
@@ -17,6 +17,7 @@ trap 'rm -f "$temporary"' EXIT
 # $1 in the hooks is for the shell that mmdebstrap starts.
 # shellcheck disable=SC2016
 mmdebstrap --quiet --architectures="$architecture" --variant=minbase "${options[@]}" \
+    --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --include=usr-is-merged \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \

@@ -10,5 +10,6 @@ esac
 apt-get update
 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
     ca-certificates libgomp1 libnuma1 openmpi-bin procps python3
+apt-get clean
 rm -rf /var/lib/apt/lists/* /var/cache/debconf/* /var/log/apt /var/log/dpkg.log
 useradd --create-home --uid 1000 mfugaku
