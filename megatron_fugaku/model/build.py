@@ -8,6 +8,7 @@ from megatron.core.transformer.transformer_block import get_num_layers_to_build
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from megatron_fugaku.config import RunConfig, padded_vocab_size
+from megatron_fugaku.model.dropout import replace_embedding_dropout
 from megatron_fugaku.model.initialize import initialize_parameters
 from megatron_fugaku.model.spec import build_block_spec
 
@@ -43,6 +44,7 @@ def build_model_chunks(config: RunConfig, transformer_config: TransformerConfig,
             rotary_base=model.rotary_base,
             vp_stage=vp_stage,
         )
+        replace_embedding_dropout(chunk)
         initialize_parameters(chunk, model, config.train.seed)
         chunks.append(chunk)
     return chunks

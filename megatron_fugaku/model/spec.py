@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from megatron.core.fusions.fused_bias_dropout import get_bias_dropout_add
 from megatron.core.models.backends import LocalSpecProvider
 from megatron.core.transformer.attention import SelfAttention, SelfAttentionSubmodules
 from megatron.core.transformer.enums import AttnMaskType
@@ -12,15 +11,20 @@ from megatron.core.transformer.spec_utils import ModuleSpec
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules
 from megatron.core.transformer.transformer_layer import TransformerLayer, TransformerLayerSubmodules
 
+from megatron_fugaku.model.dropout import CoreAttention, get_bias_dropout_add
 from megatron_fugaku.model.norm import LayerNorm, RMSNorm
 
 
 class CpuSpecProvider(LocalSpecProvider):
-    """megatron-core's own modules, with norms that work under sequence parallelism without Apex."""
+    """megatron-core's own modules, with norms that work under sequence parallelism without Apex, and our dropout."""
 
     def layer_norm(self, rms_norm: bool = False, for_qk: bool = False) -> type:
         """Return the class of a norm."""
         return RMSNorm if rms_norm else LayerNorm
+
+    def core_attention(self) -> type:
+        """Return the class of the attention between the projections."""
+        return CoreAttention
 
 
 def build_block_spec(normalization: str, num_layers: int) -> TransformerBlockSubmodules:

@@ -44,6 +44,11 @@ def test_loss_and_gradients_are_those_of_plain_torch(seen, name):
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_all_dropout_is_ours(seen, name):
+    assert seen[name]["dropouts"] == ["megatron_fugaku.model.dropout"]
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_initial_weights_have_the_declared_spread(seen, name):
     std = COMMON["init_method_std"]
     for part, (mean, root_mean_square, count) in seen[name]["moments"].items():

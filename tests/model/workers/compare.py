@@ -58,6 +58,8 @@ def examine(path: str) -> dict:
     padded = padded_vocab_size(VOCABULARY, config)
     parallel_state.destroy_model_parallel()
     return {"loss": float(loss), "expected_loss": float(expected), "gradient_errors": errors, "moments": moments,
+            "dropouts": sorted({type(part).__module__ for part in chunk.modules()
+                                if isinstance(part, torch.nn.Dropout)}),
             "same": same, "differing": differing, "padded": padded,
             "rows": named["embedding.word_embeddings.weight"].shape[0],
             "flops_per_token": flops_per_token(config.model, padded)}
