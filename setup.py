@@ -260,8 +260,6 @@ def choose_extensions() -> tuple[list[Extension], list[str]]:
                     "instead, and torch.distributed has no MPI. Install g++ and this package again."]
     extensions, report = [], []
     for name in DECLARATIONS:
-        if name.endswith("._ops") and not (CSRC / "ops.cpp").exists():
-            continue
         if name.endswith("._mpi") and find_mpi_compiler() is None:
             report.append(f"{name}: NOT built, because none of {', '.join(MPI_COMPILERS)} is on PATH and MPICXX is not "
                           "set; torch.distributed will have no MPI. Install an MPI (Debian: apt install "

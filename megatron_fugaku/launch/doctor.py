@@ -205,6 +205,22 @@ def probe_mpi() -> Iterator[Finding]:
                   needed=True)
 
 
+def probe_kernels() -> Iterator[Finding]:
+    """The instruction set that each family of compiled kernels runs on here."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it would say stands in the finding
+            choices = importlib.import_module("megatron_fugaku.kernels.extension").describe_kernels()
+    except MegatronFugakuError as error:
+        yield Finding("kernels", "cannot run", "missing", str(error), needed=True)
+        return
+    if choices:
+        yield Finding("kernels", ", ".join(f"{choice.op}: {choice.isa}" for choice in choices))
+    else:
+        yield Finding("kernels", "not built", "note", "torch's own operators run instead: install g++ and this package "
+                      "again")
+
+
 def _version_tuple(text: str) -> tuple[int, ...]:
     numbers = []
     for part in text.split("+")[0].split("."):
@@ -270,7 +286,8 @@ def _probe_patches() -> Iterator[Finding]:
         yield Finding("patches", value)
 
 
-PROBES: tuple[Callable[[], Iterator[Finding]], ...] = (probe_processor, probe_memory, probe_mpi, probe_python)
+PROBES: tuple[Callable[[], Iterator[Finding]], ...] = (probe_processor, probe_memory, probe_mpi,
+                                                           probe_kernels, probe_python)
 
 
 def examine(probes: tuple[Callable[[], Iterator[Finding]], ...] = PROBES) -> list[Finding]:

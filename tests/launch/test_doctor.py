@@ -84,6 +84,27 @@ def test_without_mpi(monkeypatch):
     assert findings["mpirun"].status == "missing" and findings["mpirun"].advice == "install one"
 
 
+def test_kernels_are_named_by_instruction_set():
+    [found] = doctor.probe_kernels()
+    assert found.status == "ok" and {"dropout: ", "reduce: "} <= {f"{name.split(':')[0]}: "
+                                                                   for name in found.value.split(", ")}
+
+
+def test_kernels_that_are_absent_or_refused(monkeypatch):
+    from megatron_fugaku.kernels import extension
+
+    monkeypatch.setattr(extension, "describe_kernels", lambda: [])
+    [absent] = doctor.probe_kernels()
+    assert (absent.value, absent.status, absent.needed) == ("not built", "note", False)
+
+    def refuse():
+        raise EnvironmentError("This CPU has no sve", "it would be illegal", "choose neon", "MFUGAKU_KERNELS")
+
+    monkeypatch.setattr(extension, "describe_kernels", refuse)
+    [refused] = doctor.probe_kernels()
+    assert refused.needed and refused.status == "missing" and "has no sve" in refused.advice
+
+
 def test_the_command(tmp_path, capsys, monkeypatch):
     findings = [Finding("memory", "1 GiB")]
     monkeypatch.setattr(doctor, "examine", lambda: findings)
