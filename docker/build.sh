@@ -153,7 +153,7 @@ check_room() {
         "Free some (images: $engine rmi), or move the engine's storage to a larger disk."
 }
 
-reaches_registry() { timeout 5 bash -c ': </dev/tcp/registry-1.docker.io/443' 2>/dev/null; }
+reaches_registry() { timeout 5 bash -c ': </dev/tcp/docker.io/443' 2>/dev/null; }
 
 # Prints the name of a base image for an architecture in buildah's storage; pulled or made once.
 base_for() {
@@ -165,7 +165,7 @@ base_for() {
             say "no image registry can be reached: making a Debian base for $1 (about a minute)" >&2
             docker/make_base.sh "$1" "$work/base.tar" >"$work/base.log" 2>&1 ||
                 fail 3 "no Debian base for $1 could be made: $(grep -E '^E:' "$work/base.log" | tail -n 1)." \
-                    "mmdebstrap makes it from deb.debian.org. Look at that, or give one with --base-image and --build-image."
+                    "mmdebstrap makes it from Debian's archive. Look at that, or give one with --base-image and --build-image."
             container=$(buildah from --arch "$1" scratch)
             buildah add --quiet "$container" "$work/base.tar" / >/dev/null
             rm "$work/base.tar"

@@ -14,7 +14,8 @@ fi
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-0}
 temporary=$(mktemp --suffix=.tar "$output.XXXXXX")
 trap 'rm -f "$temporary"' EXIT
-# The path-excludes are for later installations; chrootless does not heed them. $1 in the hooks is for the shell that mmdebstrap starts.
+# The path-excludes are for later installations; chrootless does not heed them. $1 in the hooks is for the shell that
+# mmdebstrap starts. Without a mirror named, it takes Debian's, with updates and security.
 # shellcheck disable=SC2016
 mmdebstrap --quiet --architectures="$architecture" --variant=minbase "${options[@]}" \
     --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --include=usr-is-merged \
@@ -24,8 +25,5 @@ mmdebstrap --quiet --architectures="$architecture" --variant=minbase "${options[
     --customize-hook='rm -f "$1/etc/resolv.conf" "$1/etc/hostname"' \
     --customize-hook='rm -rf "$1"/usr/share/man/* "$1"/usr/share/locale/*' \
     --customize-hook='find "$1/usr/share/doc" -type f ! -name copyright -delete' \
-    bookworm "$temporary" \
-    "deb http://deb.debian.org/debian bookworm main" \
-    "deb http://deb.debian.org/debian bookworm-updates main" \
-    "deb http://deb.debian.org/debian-security bookworm-security main"
+    bookworm "$temporary"
 mv "$temporary" "$output"
