@@ -27,6 +27,7 @@ OR_THE_IMAGE = "or run the container image (docker/README.md)"
 MPI_LIBRARIES = {
     "libmpi.so.40": "Open MPI 4 or 5",
     "libmpi.so.20": "Open MPI 2 or 3",
+    "libmpi.so.0": "Fujitsu MPI",
     "libmpi.so.12": "MPICH or Intel MPI",
     "libmpich.so.12": "MPICH",
     "libmpi_abi.so.0": "an MPI with the ABI of MPI 5",

@@ -1,5 +1,3 @@
-import os
-
 import pytest
 
 from megatron_fugaku.errors import DataError
@@ -27,27 +25,6 @@ def test_bytes_cut_inside_a_character_do_not_stop_the_reader(tmp_path):
     path.write_bytes('{"text": "日本"}\n{"text": "日'.encode()[:-1])
     records, notes = read_json_lines(path)
     assert records == [(1, {"text": "日本"})] and len(notes) == 1
-
-
-def test_write_leaves_no_temporary_file_and_replaces(tmp_path):
-    path = tmp_path / "report.html"
-    write_text(path, "one")
-    write_text(path, "二")
-    assert path.read_text(encoding="utf-8") == "二"
-    assert os.listdir(tmp_path) == ["report.html"]
-
-
-def test_a_write_that_fails_keeps_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "report.html"
-    write_text(path, "old")
-
-    def refuse(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(DataError, match="No space left"):
-        write_text(path, "new")
-    assert path.read_text() == "old" and os.listdir(tmp_path) == ["report.html"]
 
 
 def test_missing_folder_is_an_error(tmp_path):
