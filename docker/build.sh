@@ -75,7 +75,7 @@ pip_setting() {
 take_pip_settings() {
     local pip word index urls=() extra=()
     : >"$work/pip_config"
-    for pip in pip3 pip; do
+    for pip in pip3 pip .venv/bin/pip; do
         ! command -v "$pip" >/dev/null || { "$pip" config list >"$work/pip_config" 2>/dev/null || :; break; }
     done
     for word in $(pip_setting find-links); do

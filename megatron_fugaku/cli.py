@@ -14,6 +14,7 @@ import time
 from megatron_fugaku import __version__
 from megatron_fugaku.environment import check_environment
 from megatron_fugaku.errors import CommError, MegatronFugakuError
+from megatron_fugaku.processor import check_processor
 
 VERBS = {
     "data": "build a corpus, train a tokenizer, write Megatron .bin/.idx token files",
@@ -59,19 +60,21 @@ def main(argv: list[str] | None = None) -> int:
     """Run one verb; return its exit code."""
     argv = sys.argv[1:] if argv is None else argv
     verb = argv[0] if argv and argv[0] in VERBS else None
-    args = build_parser(verb).parse_args(argv)
     try:
+        if verb not in (None, "doctor"):  # the doctor says what else the machine has
+            check_processor()
+        args = build_parser(verb).parse_args(argv)
         check_environment()
         return importlib.import_module(f"megatron_fugaku.commands.{args.verb}").run(args) or 0
     except MegatronFugakuError as error:
         _let_rank_0_speak_first()
-        print(f"mfugaku {args.verb}: error: {error}", file=sys.stderr)
+        print(f"mfugaku {verb}: error: {error}", file=sys.stderr)
         return error.exit_code
     except RuntimeError as error:
         if not _is_comm_failure(error):
             raise
-        print(f"mfugaku {args.verb}: error: {error}", file=sys.stderr)
+        print(f"mfugaku {verb}: error: {error}", file=sys.stderr)
         return CommError.exit_code
     except KeyboardInterrupt:
-        print(f"mfugaku {args.verb}: interrupted", file=sys.stderr)
+        print(f"mfugaku {verb}: interrupted", file=sys.stderr)
         return 130

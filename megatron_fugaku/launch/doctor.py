@@ -22,6 +22,7 @@ from pathlib import Path
 from megatron_fugaku.errors import MegatronFugakuError
 from megatron_fugaku.launch import machine
 from megatron_fugaku.launch.mpi import find_mpirun
+from megatron_fugaku.processor import check_processor, find_instruction_sets
 
 GIB = 1 << 30
 _PR_SVE_GET_VL = 51
@@ -31,11 +32,6 @@ ARM_CPUS = {
     ("0x46", "0x001"): "Fujitsu A64FX", ("0x41", "0xd0c"): "Arm Neoverse N1", ("0x41", "0xd49"): "Arm Neoverse N2",
     ("0x41", "0xd40"): "Arm Neoverse V1 (Graviton3)", ("0x41", "0xd4f"): "Arm Neoverse V2 (Grace, Graviton4)",
 }
-X86_ISA = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16")
-# Word of the auxiliary vector and bit of each: arch/arm64/include/uapi/asm/hwcap.h of Linux.
-_AT_HWCAP, _AT_HWCAP2 = 16, 26
-ARM_ISA = {"asimd": (_AT_HWCAP, 1), "sve": (_AT_HWCAP, 22), "sve2": (_AT_HWCAP2, 1), "bf16": (_AT_HWCAP2, 14),
-           "i8mm": (_AT_HWCAP2, 13), "svebf16": (_AT_HWCAP2, 12)}
 
 
 @dataclass(frozen=True)
@@ -80,23 +76,6 @@ def _cpuinfo() -> dict[str, str]:
     return facts
 
 
-def _read_auxiliary_vector(word: int) -> int:
-    """Return a word of what the kernel, or an emulator in its place, told this process."""
-    getauxval = ctypes.CDLL(None).getauxval
-    getauxval.argtypes, getauxval.restype = [ctypes.c_ulong], ctypes.c_ulong
-    return getauxval(word)
-
-
-def find_instruction_sets(machine_name: str, flags: set[str]) -> list[str]:
-    """Return the instruction sets that kernels ask for; ``flags`` are those of /proc/cpuinfo.
-
-    An emulator may show the host's /proc/cpuinfo to an Arm process, so there the auxiliary vector counts.
-    """
-    if machine_name == "aarch64":
-        return [name for name, (word, bit) in ARM_ISA.items() if _read_auxiliary_vector(word) >> bit & 1]
-    return [name for name in X86_ISA if name in flags]
-
-
 def _size(num_bytes: int | float) -> str:
     return f"{num_bytes / GIB:.1f} GiB"
 
@@ -115,9 +94,9 @@ def probe_processor() -> Iterator[Finding]:
         yield Finding("processor", facts.get("model name") or arm or unknown)
     have = find_instruction_sets(platform.machine(), set(facts.get("flags", "").split()))
     fast = "sve" in have if is_arm else {"avx2", "fma"} <= set(have)
-    wanted = "SVE" if is_arm else "AVX2 and FMA"
+    wanted, instead = ("SVE", "those for NEON") if is_arm else ("AVX2 and FMA", "the portable ones")
     yield Finding("instruction sets", " ".join(have) or "baseline only", "ok" if fast else "note",
-                  "" if fast else f"kernels for {wanted} stay unused; the portable ones run instead")
+                  "" if fast else f"kernels for {wanted} stay unused; {instead} run instead")
     if "sve" in have:
         length = ctypes.CDLL(None, use_errno=True).prctl(_PR_SVE_GET_VL, 0, 0, 0, 0)
         yield Finding("SVE vector length", f"{(length & _SVE_VL_MASK) * 8} bits" if length >= 0 else "not readable",
@@ -193,7 +172,9 @@ def probe_mpi() -> Iterator[Finding]:
     try:
         info = importlib.import_module("megatron_fugaku.comm").build_info()
     except (ImportError, MegatronFugakuError) as error:
-        advice = getattr(error, "fix", "") or f"{error}; build it with `pip install -e .` where mpicxx is on PATH"
+        advice = str(error)
+        if isinstance(error, ImportError):
+            advice += "; build it with `pip install -e .` where mpicxx is on PATH"
         yield Finding("MPI backend", "not built or not loadable", "missing", advice, needed=True)
         return
     vendor = info.get("mpi_vendor", "unknown MPI")
@@ -286,14 +267,24 @@ def _probe_patches() -> Iterator[Finding]:
         yield Finding("patches", value)
 
 
-PROBES: tuple[Callable[[], Iterator[Finding]], ...] = (probe_processor, probe_memory, probe_mpi,
-                                                           probe_kernels, probe_python)
+Probe = Callable[[], Iterator[Finding]]
+PROBES: tuple[Probe, ...] = (probe_processor, probe_memory, probe_mpi, probe_kernels, probe_python)
 
 
-def examine(probes: tuple[Callable[[], Iterator[Finding]], ...] = PROBES) -> list[Finding]:
+def choose_probes() -> tuple[Probe, ...]:
+    """Return all probes, or those that load no torch, and why, where loading it would end this process."""
+    try:
+        check_processor()
+    except MegatronFugakuError as error:
+        findings = [Finding("torch", "does not run here", "missing", str(error), needed=True)]
+        return probe_processor, probe_memory, lambda: iter(findings)
+    return PROBES
+
+
+def examine(probes: tuple[Probe, ...] | None = None) -> list[Finding]:
     """Run the probes; one that fails becomes a note that says how, so that the others are still heard."""
     findings: list[Finding] = []
-    for probe in probes:
+    for probe in probes or choose_probes():
         try:
             findings.extend(probe())
         except Exception as error:  # A report about unknown machines must come out whatever one of them does.

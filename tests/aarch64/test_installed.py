@@ -117,6 +117,16 @@ def test_the_tokens_are_the_same_on_every_processor(verbs):
     assert golden.digest_tokens(verbs.folder / "data" / "manifest.json") == golden.load_expected()["tokens_sha256"]
 
 
+@pytest.mark.skipif(not IS_EMULATED, reason="an Armv8.0 processor is emulated")
+@pytest.mark.parametrize("verb", [["doctor"], ["pretrain", "run.yaml"]])
+def test_a_processor_that_torch_does_not_run_on_is_refused_in_words(verb):
+    """Never by a signal: torch is not loaded by a process that has to say something."""
+    done = subprocess.run([sys.executable, "-m", "megatron_fugaku", *verb], env=environment_of("cortex-a72"),
+                          capture_output=True, text=True, timeout=stretched(100), check=False)
+    assert done.returncode == 3, done.stderr
+    assert "older than Armv8.1" in done.stdout + done.stderr
+
+
 def libraries() -> list[Path]:
     return sorted(Path(importlib.util.find_spec("megatron_fugaku").origin).parent.rglob("*.so"))
 

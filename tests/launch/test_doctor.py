@@ -13,22 +13,9 @@ def test_this_machine_is_described():
     assert all(finding.advice for finding in findings.values() if finding.status != "ok")
 
 
-# An A64FX's words of the auxiliary vector, AT_HWCAP (16) and AT_HWCAP2 (26), as Linux's arm64 hwcap.h numbers the bits.
-A64FX = {16: 1 << 1 | 1 << 22, 26: 0}
-
-
-def test_instruction_sets_come_from_the_auxiliary_vector_on_arm(monkeypatch):
-    words = dict(A64FX)
-    monkeypatch.setattr(doctor, "_read_auxiliary_vector", words.__getitem__)
-    assert doctor.find_instruction_sets("aarch64", {"avx2"}) == ["asimd", "sve"]
-    words[26] = 1 << 1 | 1 << 12 | 1 << 13 | 1 << 14
-    assert doctor.find_instruction_sets("aarch64", set()) == ["asimd", "sve", "sve2", "bf16", "i8mm", "svebf16"]
-    assert doctor.find_instruction_sets("x86_64", {"sse2", "fma", "avx2"}) == ["avx2", "fma"]
-
-
 def test_an_emulated_arm_is_not_taken_for_its_host(monkeypatch):
     monkeypatch.setattr(doctor.platform, "machine", lambda: "aarch64")
-    monkeypatch.setattr(doctor, "_read_auxiliary_vector", A64FX.__getitem__)
+    monkeypatch.setattr(doctor, "find_instruction_sets", lambda machine, flags: ["asimd", "sve"])
     monkeypatch.setattr(doctor, "_cpuinfo", lambda: {"model name": "Some x86", "flags": "avx2 fma"})
     findings = {finding.what: finding for finding in doctor.probe_processor()}
     assert findings["processor"].value == "Arm, emulated on Some x86" and findings["processor"].status == "note"
@@ -49,6 +36,18 @@ def test_a_probe_that_fails_does_not_silence_the_others():
     findings = examine((probe_broken, probe_good))
     assert [finding.what for finding in findings][-1] == "second"
     assert any(finding.value == "could not be examined" and "strange machine" in finding.advice for finding in findings)
+
+
+def test_no_torch_is_loaded_where_it_would_end_the_process(monkeypatch):
+    def refuse():
+        raise EnvironmentError("this processor is older than Armv8.1", "x", "use a newer one")
+
+    monkeypatch.setattr(doctor, "check_processor", refuse)
+    findings = {finding.what: finding for finding in examine()}
+    assert findings["torch"].needed and findings["torch"].status == "missing"
+    assert "older than Armv8.1" in findings["torch"].advice
+    assert "processor" in findings and "memory" in findings
+    assert not {"MPI backend", "kernels", "torch build", "patches"} & findings.keys()
 
 
 def test_only_what_is_needed_prevents_training():
