@@ -22,6 +22,7 @@ VERBS = {
     "launch": "start a run on this machine, or write its job folder for PJM or Slurm",
     "generate": "continue a prompt with a checkpoint",
     "report": "write the HTML report of a run folder",
+    "bench": "measure this machine, ours against the peers",
     "doctor": "say what this machine has and what is missing",
     "patches": "list, explain and check the patches that the port layer applies to upstream",
 }

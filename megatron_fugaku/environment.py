@@ -7,6 +7,7 @@ misspelt one is never silently ignored.
 from __future__ import annotations
 
 import difflib
+import enum
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,16 @@ def parse_flag(text: str) -> bool:
     raise ValueError(f"{text!r} is neither true nor false")
 
 
+class Transport(enum.Enum):
+    """What carries the collectives of ranks on one node."""
+
+    AUTO = "auto"
+    MPI = "mpi"
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
 @dataclass(frozen=True)
 class Variable:
     """One environment variable: ``parse`` turns its text into a value and raises ValueError on bad text."""
@@ -44,6 +55,8 @@ VARIABLES: dict[str, Variable] = {
                  "Seconds that a wait on the MPI backend may take before it raises."),
         Variable("MFUGAKU_COMM_TRACE", parse_flag, False, "Record every operation of the MPI backend from the start."),
         Variable("MFUGAKU_COMM_PROGRESS_THREAD", parse_flag, False, "Drive MPI progress from a thread of its own."),
+        Variable("MFUGAKU_COMM_TRANSPORT", Transport, Transport.AUTO,
+                 "`auto`: ranks of one node exchange data through shared memory where they can; `mpi`: through MPI."),
         Variable("MFUGAKU_MPIRUN", str, "", "Path of the mpirun that `mfugaku launch local` uses; empty: found."),
         Variable("MFUGAKU_LAUNCH_ID", str, "", "Set by `mfugaku launch local` to know its own processes again."),
         Variable("MFUGAKU_CACHE", str, "~/.cache/mfugaku", "Where downloaded corpus packages are kept."),

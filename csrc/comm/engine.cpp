@@ -11,6 +11,15 @@
 namespace mfugaku::comm {
 namespace {
 
+// Tells the core that this is a loop that waits.
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
 void at_exit(int status, void*) { Engine::instance().finalize(status); }
 
 }  // namespace
@@ -20,6 +29,7 @@ void Backoff::pause() {
   const double time = now_s();
   if (begin_s_ == 0) begin_s_ = time;
   const double waited_s = time - begin_s_;
+  if (waited_s < spin_s_) return relax();
   if (waited_s < 2e-3) {
     sched_yield();
     return;
@@ -66,8 +76,13 @@ void Engine::initialize(const EngineOptions& options) {
   if (options.progress_thread) start_thread();
 }
 
-void Engine::advance(Operation& operation) {
+bool Engine::advance(Operation& operation) {
+  bool has_moved = false;
   try {
+    if (operation.poll) {
+      if (!operation.poll->advance(has_moved)) return has_moved;
+      operation.poll.reset();
+    }
     while (true) {
       if (!operation.requests.empty()) {
         int all_done = 0;
@@ -80,7 +95,7 @@ void Engine::advance(Operation& operation) {
             if (status.MPI_ERROR != MPI_ERR_PENDING) check_mpi(status.MPI_ERROR, operation.name);
         }
         check_mpi(code, operation.name);
-        if (!all_done) return;
+        if (!all_done) return has_moved;
         for (size_t i = 0; i < statuses.size(); ++i) {
           if (operation.expected_bytes[i] < 0) continue;
           int received = 0;
@@ -100,8 +115,26 @@ void Engine::advance(Operation& operation) {
     }
   } catch (const std::exception& failure) {
     operation.error = std::string("failed: ") + failure.what() + ".";
+    operation.poll.reset();
   }
   operation.end_s = now_s();
+  return true;
+}
+
+// Other ranks may still come to a collective that this one has given up; later ones of the group wait behind it.
+void Engine::advance_abandoned(std::vector<OperationPtr>& finished) {
+  const auto goes_on = [](const OperationPtr& operation) {
+    if (!operation->poll) return true;
+    bool has_moved = false;
+    try {
+      return !operation->poll->advance(has_moved);
+    } catch (const std::exception&) {
+      return false;
+    }
+  };
+  const auto first = std::stable_partition(abandoned_.begin(), abandoned_.end(), goes_on);
+  std::move(first, abandoned_.end(), std::back_inserter(finished));
+  abandoned_.erase(first, abandoned_.end());
 }
 
 // Futures wait without a limit of their own.
@@ -129,15 +162,17 @@ void Engine::submit(const OperationPtr& operation) {
 }
 
 bool Engine::progress() {
-  std::vector<OperationPtr> finished;
+  std::vector<OperationPtr> finished, late;
   std::vector<std::function<void()>> callbacks;
+  bool has_moved = false;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!ready_.load()) return false;
     for (const OperationPtr& operation : active_) {
-      if (operation->end_s == 0) advance(*operation);
+      if (operation->end_s == 0) has_moved |= advance(*operation);
       if (operation->end_s == 0) give_up_if_late(*operation);
     }
+    if (!abandoned_.empty()) advance_abandoned(late);
     const auto is_open = [](const OperationPtr& operation) { return operation->end_s == 0; };
     const auto first = std::stable_partition(active_.begin(), active_.end(), is_open);
     finished.assign(std::make_move_iterator(first), std::make_move_iterator(active_.end()));
@@ -147,7 +182,7 @@ bool Engine::progress() {
       const bool has_open_requests =
           std::any_of(operation->requests.begin(), operation->requests.end(),
                       [](MPI_Request request) { return request != MPI_REQUEST_NULL; });
-      if (has_open_requests) abandoned_.push_back(operation);
+      if (has_open_requests || operation->poll) abandoned_.push_back(operation);
       for (auto& callback : operation->callbacks) callbacks.push_back(std::move(callback));
       operation->callbacks.clear();
       operation->done.store(true, std::memory_order_release);
@@ -159,14 +194,14 @@ bool Engine::progress() {
     if (wait_start_s == 0) wait_start_s = operation->end_s;
     recorder_.trace({operation->group, operation->name, operation->sequence, operation->num_bytes, operation->start_s,
                      std::min(wait_start_s, operation->end_s), operation->end_s});
-    if (operation->requests.empty()) operation->keep.clear();
+    if (operation->requests.empty() && !operation->poll) operation->keep.clear();
     operation->stages.clear();
   }
   for (const auto& callback : callbacks) {
     callback();
     --num_callbacks_;
   }
-  return !finished.empty();
+  return has_moved || !finished.empty();
 }
 
 void Engine::wait(const std::vector<OperationPtr>& operations, double timeout_s) {
@@ -175,7 +210,7 @@ void Engine::wait(const std::vector<OperationPtr>& operations, double timeout_s)
     double unset = 0;
     operation->wait_start_s.compare_exchange_strong(unset, begin_s);
     const double limit_s = timeout_s > 0 ? timeout_s : operation->timeout_s;
-    Backoff backoff;
+    Backoff backoff(spin_s_.load());
     while (!operation->done.load(std::memory_order_acquire)) {
       if (progress()) backoff.reset();
       if (operation->done.load(std::memory_order_acquire)) break;
@@ -231,7 +266,7 @@ void Engine::start_thread() {
 }
 
 void Engine::run_thread() {
-  Backoff backoff;
+  Backoff backoff(0);
   while (true) {
     {
       std::unique_lock<std::mutex> lock(thread_mutex_);

@@ -26,6 +26,7 @@ struct EngineOptions {
   bool progress_thread = false;
   bool tracing = false;
   double timeout_s = 1800;  // of operations outside any group, and of the last barrier before MPI_Finalize
+  bool shared_memory = true;  // between ranks of one node
 };
 
 class Engine {
@@ -42,14 +43,18 @@ class Engine {
   int max_tag() const { return max_tag_; }
   MPI_Comm base() const { return base_; }
   double timeout_s() const { return options_.timeout_s; }
+  bool may_share_memory() const { return options_.shared_memory; }
 
   // Largest element count or byte count handed to one MPI call; lowered by tests of the splitting of large messages.
   int64_t max_count() const { return max_count_; }
   void set_max_count(int64_t max_count) { max_count_ = max_count; }
 
+  // From now on, waiting gives the core away at once: the ranks of this node are more than its cores.
+  void yield_at_once() { spin_s_.store(0); }
+
   // Starts the operation: posts its first stage.
   void submit(const OperationPtr& operation);
-  // Drives every operation in flight once; true when at least one of them ended.
+  // Drives every operation in flight once; true when at least one of them ended or got further through shared memory.
   bool progress();
   // Waits until all are over. Throws CommFailure on an MPI error or after `timeout_s` (0: each operation's own).
   void wait(const std::vector<OperationPtr>& operations, double timeout_s = 0);
@@ -72,7 +77,8 @@ class Engine {
   Recorder& recorder() { return recorder_; }
 
  private:
-  void advance(Operation& operation);
+  bool advance(Operation& operation);  // true when it ended or got further through shared memory
+  void advance_abandoned(std::vector<OperationPtr>& finished);
   void give_up_if_late(Operation& operation);
   void start_thread();
   void run_thread();
@@ -87,7 +93,8 @@ class Engine {
   std::mutex mutex_;
   std::vector<OperationPtr> active_;
   std::atomic<size_t> num_active_{0};
-  std::vector<OperationPtr> abandoned_;  // failed with requests still open: their memory must stay
+  std::vector<OperationPtr> abandoned_;  // failed with work still open: their memory must stay
+  std::atomic<double> spin_s_{200e-6};
   Recorder recorder_;
 
   std::mutex thread_mutex_;
@@ -97,13 +104,16 @@ class Engine {
   std::atomic<int> num_callbacks_{0};
 };
 
-// Back-off while waiting: yields the core at once, sleeps for longer and longer after 2 ms without news.
+// Back-off while waiting: looks again at once for `spin_s`, then yields the core, sleeps for longer and longer after
+// 2 ms without news.
 class Backoff {
  public:
+  explicit Backoff(double spin_s) : spin_s_(spin_s) {}
   void pause();
-  void reset() { begin_s_ = 0; }
+  void reset() { begin_s_ = 0, num_pauses_ = 0; }
 
  private:
+  double spin_s_;
   double begin_s_ = 0;
   int num_pauses_ = 0;
 };

@@ -85,6 +85,13 @@ void Group::connect() {
     MPI_Group_free(&everyone);
     check_mpi(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   });
+  const auto run = [&](Operation::Stage stage) {
+    OperationPtr operation = new_operation("creation", 0, Call{});
+    operation->stages.push_back(std::move(stage));
+    engine.submit(operation);
+    engine.wait({operation});
+  };
+  channel_ = Channel::connect(comm_, rank_, size(), engine.may_share_memory(), run);
 }
 
 OperationPtr Group::new_operation(const char* operation, int64_t num_bytes, const Call& call) {

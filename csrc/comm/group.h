@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine.h"
+#include "shared/channel.h"
 
 namespace mfugaku::comm {
 
@@ -31,6 +32,8 @@ class Group : public std::enable_shared_from_this<Group> {
   int rank() const { return rank_; }
   int size() const { return static_cast<int>(mpi_ranks_.size()); }
   MPI_Comm comm() const { return comm_; }
+  // The memory that the members share, or null where their collectives go through MPI.
+  const std::shared_ptr<Channel>& channel() const { return channel_; }
   void set_timeout_s(double timeout_s) { timeout_s_ = timeout_s; }
   double timeout_s() const { return timeout_s_; }
   uint64_t num_collectives() const { return num_collectives_.load(); }
@@ -56,6 +59,7 @@ class Group : public std::enable_shared_from_this<Group> {
   int rank_;
   double timeout_s_;
   MPI_Comm comm_ = MPI_COMM_NULL;
+  std::shared_ptr<Channel> channel_;
   std::atomic<uint64_t> num_collectives_{0}, num_point_to_point_{0};
   std::atomic<bool> is_shut_down_{false};
 };

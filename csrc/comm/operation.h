@@ -1,4 +1,5 @@
-// One communication in flight: stages that post nonblocking MPI requests, run one after the other by the engine.
+// One communication in flight: work through shared memory, or stages that post nonblocking MPI requests one after the
+// other; the engine drives it.
 #pragma once
 
 #include <mpi.h>
@@ -16,6 +17,14 @@ namespace mfugaku::comm {
 // Turns an MPI error code into CommFailure with MPI's own words.
 void check_mpi(int code, const char* call);
 
+// Work that no MPI request stands for: looked after by the engine, under its lock, until it is over.
+class Poll {
+ public:
+  virtual ~Poll() = default;
+  // Goes as far as possible without waiting; true when it is over. Sets `has_moved` when anything was done.
+  virtual bool advance(bool& has_moved) = 0;
+};
+
 struct Operation {
   using Stage = std::function<void(Operation&)>;
 
@@ -32,7 +41,9 @@ struct Operation {
   std::atomic<double> wait_start_s{0};
   double end_s = 0;
 
-  // The work. A stage posts requests (or none) and is followed by the next one when all of them are complete.
+  // The work. First `poll`, if there is one, then the stages: a stage posts requests (or none) and is followed by the
+  // next one when all of them are complete.
+  std::shared_ptr<Poll> poll;
   std::vector<Stage> stages;
   size_t next_stage = 0;
   std::vector<MPI_Request> requests;

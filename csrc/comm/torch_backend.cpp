@@ -1,5 +1,6 @@
 // c10d's Backend on top of the communication core, and the Python module. This is the one translation unit that knows
 // torch, with torch_tensors.h and torch_work.h: it is slow to compile, so what needs no torch header belongs elsewhere.
+#include <ATen/ops/from_blob.h>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/utils/pybind.h>
 #include <torch/version.h>
@@ -10,6 +11,8 @@
 #include "build_facts.h"
 #include "collectives/collectives.h"
 #include "reduce.h"
+#include "shared/arena.h"
+#include "torch_stock.h"
 #include "torch_tensors.h"
 #include "torch_work.h"
 
@@ -38,6 +41,7 @@ class MpiBackend : public c10d::Backend {
   }
   void setSequenceNumberForGroup() override {}
   uint64_t getSequenceNumberForGroup() override { return group_->num_collectives(); }
+  std::string transport() const { return group_->channel() ? "shared memory" : "MPI"; }
   void shutdown() override { translated([&] { group_->shut_down(); }); }
 
   // Reductions.
@@ -353,6 +357,14 @@ class MpiBackend : public c10d::Backend {
   Tensors coalesced_outputs_;
 };
 
+// A one-dimensional tensor in the arena. Throws when there is no arena or no room in it.
+at::Tensor arena_empty(int64_t count, const at::Tensor& like) {
+  Arena& arena = Arena::instance();
+  if (!arena.refusal().empty()) throw std::runtime_error(arena.refusal());
+  void* block = arena.allocate(count * static_cast<int64_t>(like.element_size()));
+  return at::from_blob(block, {count}, [](void* memory) { Arena::instance().release(memory); }, like.options());
+}
+
 // For tests: converts between float32 and a 16-bit float type with the core's own arithmetic.
 void convert(const at::Tensor& from, const at::Tensor& to) {
   check_tensor(from, "convert");
@@ -374,18 +386,22 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
 
   py::class_<MpiBackend, c10::intrusive_ptr<MpiBackend>, c10d::Backend>(module, "MpiBackend")
       .def(py::init<std::string, std::vector<int>, int, double>(), py::arg("name"), py::arg("mpi_ranks"),
-           py::arg("rank"), py::arg("timeout_s"), NoGil());
+           py::arg("rank"), py::arg("timeout_s"), NoGil())
+      .def_property_readonly("transport", &MpiBackend::transport);
+  py::class_<StockBackend, c10::intrusive_ptr<StockBackend>, c10d::Backend>(module, "StockBackend")
+      .def(py::init<int, int>(), py::arg("rank"), py::arg("size"), NoGil());
 
   module.def(
       "initialize",
-      [](bool progress_thread, bool tracing, double timeout_s) {
+      [](bool progress_thread, bool tracing, double timeout_s, bool shared_memory) {
         return translated([&] {
           Engine& engine = Engine::instance();
-          engine.initialize({progress_thread, tracing, timeout_s});
+          engine.initialize({progress_thread, tracing, timeout_s, shared_memory});
           return std::make_pair(engine.rank(), engine.size());
         });
       },
-      py::arg("progress_thread"), py::arg("tracing"), py::arg("timeout_s"), NoGil(),
+      py::arg("progress_thread"), py::arg("tracing"), py::arg("timeout_s"),
+      py::arg("shared_memory") = true, NoGil(),
       "Initialises MPI; returns this process's rank in MPI_COMM_WORLD and its size.");
   module.def("is_ready", [] { return Engine::instance().is_ready(); });
   module.def("thread_level", [] { return Engine::instance().thread_level(); });
@@ -395,6 +411,11 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
              NoGil());
   module.def("stop_thread", [] { Engine::instance().stop_thread(); }, NoGil());
   module.def("abort", [](const std::string& message, int code) { Engine::instance().abort(message, code); }, NoGil());
+
+  module.def("arena_empty", &arena_empty, "A tensor of `count` elements in the arena, of the other tensor's type.");
+  module.def("arena_holds", [](const at::Tensor& tensor) {
+    return Arena::instance().offset_of(tensor.storage().data(), static_cast<int64_t>(tensor.storage().nbytes())) >= 0;
+  });
 
   module.def("build_facts", [] {
     auto facts = build_facts();

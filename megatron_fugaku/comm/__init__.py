@@ -21,6 +21,7 @@ from megatron_fugaku.comm.diagnostics import (
     reset_statistics,
     set_tracing,
     statistics,
+    transport_of,
 )
 from megatron_fugaku.comm.endings import abort, install_excepthook
 from megatron_fugaku.comm.rank_info import RankInfo, rank_info
@@ -41,6 +42,7 @@ __all__ = [
     "reset_statistics",
     "set_tracing",
     "statistics",
+    "transport_of",
 ]
 
 register()

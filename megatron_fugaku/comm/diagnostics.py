@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
+import torch.distributed as dist
+
 from megatron_fugaku.comm.extension import load_extension
+from megatron_fugaku.errors import CommError
 
 
 class GroupStatistics(NamedTuple):
@@ -50,6 +54,19 @@ def build_info() -> dict[str, str]:
 def mpi_library_version() -> str:
     """Return what the loaded MPI library says about itself; MPI need not be initialised."""
     return load_extension().mpi_library_version()
+
+
+def transport_of(group: dist.ProcessGroup) -> str:
+    """Return what carries the group's reductions and gathers: ``shared memory`` or ``MPI``.
+
+    Raises:
+        CommError: the group is of another backend.
+    """
+    backend = group._get_backend(torch.device("cpu"))
+    if not isinstance(backend, load_extension().MpiBackend):
+        raise CommError(f"group {group.group_name} is of the backend {backend.name()}",
+                        "only the MPI backend has a transport", "give a group of the MPI backend")
+    return backend.transport
 
 
 def statistics() -> list[GroupStatistics]:

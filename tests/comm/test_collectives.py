@@ -16,6 +16,7 @@ JOBS = {
     "3": (("collectives",), 3),
     "4": ON_FOUR,
     "2 with a progress thread": (("collectives",), 2, THREAD),
+    "3 without shared memory": (("collectives",), 3, ("MFUGAKU_COMM_TRANSPORT", "mpi")),
 }
 SLOW_ON_FOUR = pytest.param("4", marks=pytest.mark.slow)
 

@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "../scratch.h"
+#include "../shared/collectives.h"
 #include "collectives.h"
 #include "messages.h"
 
@@ -30,7 +31,9 @@ void post_exchange(Operation& operation, const Group& group, const std::vector<c
 
 OperationPtr broadcast(Group& group, void* data, int64_t num_bytes, int root, const Call& call) {
   OperationPtr operation = group.new_collective("broadcast", num_bytes, call);
-  if (group.size() > 1)
+  if (group.channel() && num_bytes > 0)
+    operation->poll = shared::broadcast(group.channel(), data, num_bytes, root);
+  else if (group.size() > 1)
     operation->stages.push_back([=, &group](Operation& op) {
       const int64_t limit = Engine::instance().max_count();
       for (int64_t begin = 0; begin < num_bytes; begin += limit) {
@@ -60,7 +63,9 @@ OperationPtr all_gather(Group& group, const void* data, const std::vector<void*>
     data = copy.get();
     operation->hold(copy);
   }
-  if (group.size() == 1 || !is_even || own_bytes > Engine::instance().max_count()) {
+  if (group.channel()) {
+    if (total_bytes > 0) operation->poll = shared::all_gather(group.channel(), data, outs, num_bytes);
+  } else if (group.size() == 1 || !is_even || own_bytes > Engine::instance().max_count()) {
     const std::vector<const void*> pieces(outs.size(), data);
     const std::vector<int64_t> piece_bytes(outs.size(), own_bytes);
     operation->stages.push_back([=, &group](Operation& op) {
@@ -156,7 +161,9 @@ OperationPtr scatter(Group& group, const std::vector<const void*>& pieces, const
 
 OperationPtr barrier(Group& group, const Call& call) {
   OperationPtr operation = group.new_collective("barrier", 0, call);
-  if (group.size() > 1)
+  if (group.channel())
+    operation->poll = shared::barrier(group.channel());
+  else if (group.size() > 1)
     operation->stages.push_back([&group](Operation& op) {
       MPI_Request request;
       check_mpi(MPI_Ibarrier(group.comm(), &request), "MPI_Ibarrier");

@@ -1,17 +1,20 @@
 // Collectives that reduce: all_reduce, reduce, reduce_scatter.
 //
-// Two ways. MPI's own nonblocking collectives take short vectors and large groups. Long vectors in groups of up to 64
-// ranks are exchanged in pieces: each piece is reduced by one rank in the order of the ranks and, for all_reduce, sent
-// to everybody. That moves as few bytes as a ring does, and 64 MB of float32 on two ranks of one node took a quarter
-// of the time of Open MPI 4.1's MPI_Iallreduce.
+// Within a node they pass through shared memory, but for reduce. Elsewhere there are two ways. MPI's own nonblocking
+// collectives take short vectors and large groups. Long vectors in groups of up to 64 ranks are exchanged in pieces:
+// each piece is reduced by one rank in the order of the ranks and, for all_reduce, sent to everybody. That moves as few
+// bytes as a ring does, and 64 MB of float32 on two ranks of one node took a quarter of the time of Open MPI 4.1's
+// MPI_Iallreduce.
 //
 // float16 and bfloat16 know only these two ways as well: MPI_Op_create would take away the MPI's best algorithms and
 // round at every step. Through MPI they travel as float32; in pieces at their own width, accumulated in float32 and
 // rounded once.
 #include <cstring>
 
+#include "../mpi_names.h"
 #include "../reduce.h"
 #include "../scratch.h"
+#include "../shared/collectives.h"
 #include "collectives.h"
 #include "messages.h"
 
@@ -22,38 +25,6 @@ namespace {
 constexpr int64_t kMinPieceBytes = 64 * 1024;
 constexpr int64_t kMinHalfPieceBytes = 1024;
 constexpr int kMaxExchangingRanks = 64;
-
-MPI_Datatype mpi_type_of(DataType type) {
-  switch (type) {
-    case DataType::Float64: return MPI_DOUBLE;
-    case DataType::Float32: return MPI_FLOAT;
-    case DataType::Int8: return MPI_INT8_T;
-    case DataType::Int16: return MPI_INT16_T;
-    case DataType::Int32: return MPI_INT32_T;
-    case DataType::Int64: return MPI_INT64_T;
-    case DataType::UInt8: case DataType::Bool: return MPI_UINT8_T;
-    case DataType::UInt16: return MPI_UINT16_T;
-    case DataType::UInt32: return MPI_UINT32_T;
-    case DataType::UInt64: return MPI_UINT64_T;
-    case DataType::Complex64: return MPI_C_FLOAT_COMPLEX;
-    case DataType::Complex128: return MPI_C_DOUBLE_COMPLEX;
-    case DataType::Float16: case DataType::BFloat16: case DataType::Opaque: break;
-  }
-  throw std::logic_error("no MPI datatype for " + std::string(name_of(type)));
-}
-
-MPI_Op mpi_op_of(Reduction reduction) {
-  switch (reduction) {
-    case Reduction::Sum: case Reduction::Average: return MPI_SUM;
-    case Reduction::Product: return MPI_PROD;
-    case Reduction::Minimum: return MPI_MIN;
-    case Reduction::Maximum: return MPI_MAX;
-    case Reduction::BitAnd: return MPI_BAND;
-    case Reduction::BitOr: return MPI_BOR;
-    case Reduction::BitXor: return MPI_BXOR;
-  }
-  throw std::logic_error("unknown reduction");
-}
 
 // A sum of truths is "any", a product "all", as torch's other backends have it.
 Reduction meaning_for(DataType type, Reduction reduction) {
@@ -164,6 +135,24 @@ void add_mpi_reduction(Operation& operation, Group& group, void* data, int64_t c
     operation.stages.push_back([=](Operation&) { scale_in_place(type, data, count, scale); });
 }
 
+void add_shared_reduce_scatter(Operation& operation, Group& group, const std::vector<const void*>& pieces,
+                               const std::vector<int64_t>& counts, void* out, DataType type, Reduction reduction) {
+  const auto self = static_cast<size_t>(group.rank());
+  const int64_t own_bytes = counts[self] * size_of(type);
+  bool is_overlapping = false;
+  for (size_t i = 0; i < pieces.size(); ++i)
+    is_overlapping |= (i != self || pieces[i] != out) && overlaps(pieces[i], counts[i] * size_of(type), out, own_bytes);
+  void* target = out;
+  if (is_overlapping) {
+    auto result = Scratch::acquire(own_bytes);
+    target = result.get();
+    operation.hold(result);
+    operation.stages.push_back(
+        [=](Operation&) { std::memcpy(out, target, static_cast<size_t>(own_bytes)); });
+  }
+  operation.poll = shared::reduce_scatter(group.channel(), pieces, counts, target, type, reduction);
+}
+
 // One vector that every rank holds, split so that each rank reduces a piece of it.
 struct Split {
   std::vector<int64_t> counts, offsets;  // of the pieces, in elements
@@ -172,7 +161,9 @@ struct Split {
   void* own;
 
   Split(const Group& group, void* data, int64_t count, DataType type)
-      : counts(split_evenly(count, group.size())), offsets(offsets_of(counts)), self(static_cast<size_t>(group.rank())) {
+      : counts(split_evenly(count, group.size())),
+        offsets(offsets_of(counts)),
+        self(static_cast<size_t>(group.rank())) {
     for (const int64_t offset : offsets) pieces.push_back(at(data, offset * size_of(type)));
     own = at(data, offsets[self] * size_of(type));
   }
@@ -193,7 +184,9 @@ OperationPtr all_reduce(Group& group, void* data, int64_t count, DataType type, 
   const int64_t element_bytes = size_of(type);
   OperationPtr operation = group.new_collective("all_reduce", count * element_bytes, call);
   if (group.size() > 1 && count > 0) {
-    if (is_exchanged_in_pieces(group, count, type)) {
+    if (group.channel()) {
+      operation->poll = shared::all_reduce(group.channel(), data, count, type, reduction);
+    } else if (is_exchanged_in_pieces(group, count, type)) {
       const Split split(group, data, count, type);
       add_exchange_and_reduce(*operation, group, split.pieces, split.counts, split.own, type, reduction);
       operation->stages.push_back([=, &group](Operation& op) {
@@ -263,6 +256,8 @@ OperationPtr reduce_scatter(Group& group, const std::vector<const void*>& pieces
   const bool is_even = std::all_of(counts.begin(), counts.end(), [&](int64_t n) { return n == own_count; });
   if (group.size() == 1) {
     if (own_bytes > 0) std::memmove(out, pieces[0], static_cast<size_t>(own_bytes));
+  } else if (group.channel()) {
+    if (total_bytes > 0) add_shared_reduce_scatter(*operation, group, pieces, counts, out, type, reduction);
   } else if (is_half(type) || !is_even || own_count > Engine::instance().max_count() ||
              is_exchanged_in_pieces(group, own_count * group.size(), type)) {
     add_exchange_and_reduce(*operation, group, pieces, counts, out, type, reduction);

@@ -1,0 +1,331 @@
+#include "collectives.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#include "../collectives/messages.h"
+#include "../reduce.h"
+#include "in_place.h"
+#include "remote_collectives.h"
+#include "transfer.h"
+
+namespace mfugaku::comm::shared {
+namespace {
+
+// Every member reduces vectors up to this size all by itself: the members then wait for each other only once.
+constexpr int64_t kMaxDirectBytes = 32 * 1024;
+
+char* at(void* data, int64_t offset) { return static_cast<char*>(data) + offset; }
+const char* at(const void* data, int64_t offset) { return static_cast<const char*>(data) + offset; }
+
+void copy(void* to, const void* from, int64_t num_bytes) {
+  if (num_bytes > 0) std::memcpy(to, from, static_cast<size_t>(num_bytes));
+}
+
+int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
+
+// How many of `total` elements are left from `begin` on, at most `most`.
+int64_t left_of(int64_t total, int64_t begin, int64_t most) {
+  return std::max<int64_t>(0, std::min(most, total - begin));
+}
+
+// FNV-1a over everything that must be alike.
+Ticket make_ticket(const char* name, int64_t num_bytes, int64_t argument, const std::vector<int64_t>& sizes) {
+  Ticket ticket;
+  std::snprintf(ticket.name, sizeof(ticket.name), "%s", name);
+  ticket.num_bytes = num_bytes;
+  uint64_t hash = 14695981039346656037ull;
+  const auto mix = [&hash](int64_t value) { hash = (hash ^ static_cast<uint64_t>(value)) * 1099511628211ull; };
+  for (const char* letter = name; *letter != '\0'; ++letter) mix(*letter);
+  mix(num_bytes);
+  mix(argument);
+  for (const int64_t size : sizes) mix(size);
+  ticket.signature = hash;
+  return ticket;
+}
+
+int64_t number_of(DataType type, Reduction reduction) {
+  return 64 * static_cast<int64_t>(type) + static_cast<int64_t>(reduction);
+}
+
+// What the transfers that reduce have in common.
+class Reducing : public Transfer {
+ protected:
+  Reducing(std::shared_ptr<Channel> channel, const Ticket& ticket, int64_t num_chunks, bool has_spread, DataType type,
+           Reduction reduction)
+      : Transfer(std::move(channel), ticket, num_chunks, has_spread),
+        type_(type),
+        reduction_(reduction),
+        element_bytes_(size_of(type)),
+        scale_(reduction == Reduction::Average ? 1.0 / channel_->size() : 1.0),
+        inputs_(static_cast<size_t>(channel_->size())) {}
+
+  // out = the reduction of `own` with the others' slots, from `offset_bytes` on, in the order of the ranks.
+  void reduce(uint64_t chunk, int64_t offset_bytes, const void* own, int64_t count, void* out) {
+    for (int member = 0; member < channel_->size(); ++member)
+      inputs_[static_cast<size_t>(member)] =
+          member == channel_->rank() ? own : channel_->input(member, chunk) + offset_bytes;
+    reduce_pieces(type_, reduction_, inputs_, count, scale_, out);
+  }
+
+  DataType type_;
+  Reduction reduction_;
+  int64_t element_bytes_;
+  double scale_;
+  std::vector<const void*> inputs_;
+};
+
+// Everybody reads everything and reduces it.
+class DirectAllReduce : public Reducing {
+ public:
+  DirectAllReduce(std::shared_ptr<Channel> channel, const Ticket& ticket, void* data, int64_t count, DataType type,
+                  Reduction reduction)
+      : Reducing(std::move(channel), ticket, 1, false, type, reduction), data_(data), count_(count) {}
+
+ private:
+  void fill(int64_t, uint64_t chunk) override {
+    copy(channel_->input(channel_->rank(), chunk), data_, count_ * element_bytes_);
+  }
+  void take(int64_t, uint64_t chunk) override { reduce(chunk, 0, data_, count_, data_); }
+
+  void* data_;
+  int64_t count_;
+};
+
+// Every chunk has a section for each member, which that member reduces and the others then read.
+class AllReduce : public Reducing {
+ public:
+  AllReduce(std::shared_ptr<Channel> channel, const Ticket& ticket, void* data, int64_t count, DataType type,
+            Reduction reduction)
+      : AllReduce(channel, ticket, data, count, type, reduction, divide_up(count, most_in_chunk(*channel, type))) {}
+
+ private:
+  AllReduce(const std::shared_ptr<Channel>& channel, const Ticket& ticket, void* data, int64_t count, DataType type,
+            Reduction reduction, int64_t num_chunks)
+      : Reducing(channel, ticket, num_chunks, true, type, reduction), data_(data), count_(count) {
+    // Chunks and sections of one size, sections in whole units of 256 bytes, which divide those of a slot.
+    const int64_t unit = 256 / element_bytes_;
+    section_ = divide_up(divide_up(count, num_chunks * channel_->size()), unit) * unit;
+  }
+
+  static int64_t most_in_chunk(const Channel& channel, DataType type) {
+    return channel.section_bytes() / size_of(type) * channel.size();
+  }
+
+  int64_t begin_of(int64_t index, int member) const { return (index * channel_->size() + member) * section_; }
+  int64_t length_of(int64_t index, int member) const { return left_of(count_, begin_of(index, member), section_); }
+  char* section_of(int64_t index, int member) const { return at(data_, begin_of(index, member) * element_bytes_); }
+
+  void fill(int64_t index, uint64_t chunk) override {
+    char* slot = channel_->input(channel_->rank(), chunk);
+    for (int member = 0; member < channel_->size(); ++member)
+      if (member != channel_->rank())
+        copy(slot + member * section_ * element_bytes_, section_of(index, member),
+             length_of(index, member) * element_bytes_);
+  }
+  void take(int64_t index, uint64_t chunk) override {
+    const int self = channel_->rank();
+    const int64_t length = length_of(index, self);
+    if (length == 0) return;
+    char* own = section_of(index, self);
+    reduce(chunk, self * section_ * element_bytes_, own, length, own);
+    copy(channel_->output(self, chunk), own, length * element_bytes_);
+  }
+  void spread(int64_t index, uint64_t chunk) override {
+    for (int step = 1; step < channel_->size(); ++step) {
+      const int member = (channel_->rank() + step) % channel_->size();
+      copy(section_of(index, member), channel_->output(member, chunk), length_of(index, member) * element_bytes_);
+    }
+  }
+
+  void* data_;
+  int64_t count_, section_;
+};
+
+class ReduceScatter : public Reducing {
+ public:
+  ReduceScatter(std::shared_ptr<Channel> channel, const Ticket& ticket, std::vector<const void*> pieces,
+                std::vector<int64_t> counts, void* out, DataType type, Reduction reduction)
+      : Reducing(channel, ticket, 1 + (largest(counts) - 1) / in_section(*channel, type), false, type, reduction),
+        section_(in_section(*channel, type)),
+        pieces_(std::move(pieces)),
+        counts_(std::move(counts)),
+        out_(out) {}
+
+ private:
+  static int64_t largest(const std::vector<int64_t>& counts) { return *std::max_element(counts.begin(), counts.end()); }
+  static int64_t in_section(const Channel& channel, DataType type) { return channel.section_bytes() / size_of(type); }
+
+  int64_t length_of(int64_t index, int member) const {
+    return left_of(counts_[static_cast<size_t>(member)], index * section_, section_);
+  }
+  const char* part_of(int64_t index, int member) const {
+    return at(pieces_[static_cast<size_t>(member)], index * section_ * element_bytes_);
+  }
+
+  void fill(int64_t index, uint64_t chunk) override {
+    char* slot = channel_->input(channel_->rank(), chunk);
+    for (int member = 0; member < channel_->size(); ++member)
+      if (member != channel_->rank())
+        copy(slot + member * section_ * element_bytes_, part_of(index, member),
+             length_of(index, member) * element_bytes_);
+  }
+  void take(int64_t index, uint64_t chunk) override {
+    const int self = channel_->rank();
+    const int64_t length = length_of(index, self);
+    if (length > 0)
+      reduce(chunk, self * section_ * element_bytes_, part_of(index, self), length,
+             at(out_, index * section_ * element_bytes_));
+  }
+
+  int64_t section_;  // elements
+  std::vector<const void*> pieces_;
+  std::vector<int64_t> counts_;
+  void* out_;
+};
+
+class AllGather : public Transfer {
+ public:
+  AllGather(std::shared_ptr<Channel> channel, const Ticket& ticket, const void* data, std::vector<void*> outs,
+            std::vector<int64_t> num_bytes)
+      : Transfer(std::move(channel), ticket,
+                 divide_up(*std::max_element(num_bytes.begin(), num_bytes.end()), Channel::kSlotBytes), false),
+        data_(data),
+        outs_(std::move(outs)),
+        num_bytes_(std::move(num_bytes)) {}
+
+ private:
+  int64_t length_of(int64_t index, int member) const {
+    return left_of(num_bytes_[static_cast<size_t>(member)], index * Channel::kSlotBytes, Channel::kSlotBytes);
+  }
+  char* place_of(int64_t index, int member) const {
+    return at(outs_[static_cast<size_t>(member)], index * Channel::kSlotBytes);
+  }
+
+  void fill(int64_t index, uint64_t chunk) override {
+    const int self = channel_->rank();
+    const char* part = at(data_, index * Channel::kSlotBytes);
+    copy(channel_->input(self, chunk), part, length_of(index, self));
+    if (place_of(index, self) != part) copy(place_of(index, self), part, length_of(index, self));
+  }
+  void take(int64_t index, uint64_t chunk) override {
+    for (int step = 1; step < channel_->size(); ++step) {
+      const int member = (channel_->rank() + step) % channel_->size();
+      copy(place_of(index, member), channel_->input(member, chunk), length_of(index, member));
+    }
+  }
+
+  const void* data_;
+  std::vector<void*> outs_;
+  std::vector<int64_t> num_bytes_;
+};
+
+class Broadcast : public Transfer {
+ public:
+  Broadcast(std::shared_ptr<Channel> channel, const Ticket& ticket, void* data, int64_t num_bytes, int root)
+      : Transfer(std::move(channel), ticket, divide_up(num_bytes, Channel::kSlotBytes), false, root),
+        data_(data),
+        num_bytes_(num_bytes),
+        root_(root) {}
+
+ private:
+  void fill(int64_t index, uint64_t chunk) override { move(index, channel_->input(root_, chunk), true); }
+  void take(int64_t index, uint64_t chunk) override {
+    if (channel_->rank() != root_) move(index, channel_->input(root_, chunk), false);
+  }
+  void move(int64_t index, char* slot, bool is_in) {
+    const int64_t offset = index * Channel::kSlotBytes, length = left_of(num_bytes_, offset, Channel::kSlotBytes);
+    if (is_in)
+      copy(slot, at(data_, offset), length);
+    else
+      copy(at(data_, offset), slot, length);
+  }
+
+  void* data_;
+  int64_t num_bytes_;
+  int root_;
+};
+
+class Barrier : public Transfer {
+ public:
+  Barrier(std::shared_ptr<Channel> channel, const Ticket& ticket) : Transfer(std::move(channel), ticket, 1, false) {}
+
+ private:
+  void fill(int64_t, uint64_t) override {}
+  void take(int64_t, uint64_t) override {}
+};
+
+}  // namespace
+
+std::shared_ptr<Poll> all_reduce(std::shared_ptr<Channel> channel, void* data, int64_t count, DataType type,
+                                 Reduction reduction) {
+  const int64_t num_bytes = count * size_of(type);
+  const Ticket ticket = make_ticket("all_reduce", num_bytes, number_of(type, reduction), {});
+  if (num_bytes * (channel->size() - 1) <= kMaxDirectBytes)
+    return std::make_shared<DirectAllReduce>(std::move(channel), ticket, data, count, type, reduction);
+  const auto through_slots = [=] {
+    return std::make_shared<AllReduce>(channel, ticket, data, count, type, reduction);
+  };
+  if (!is_worth_an_offer(*channel, num_bytes)) return through_slots();
+  const auto in_place = [=](std::vector<char*> tensors) {
+    return all_reduce_in_place(channel, std::move(tensors), count, type, reduction);
+  };
+  const auto by_remote_reads = [=](std::vector<char*> addresses) {
+    return all_reduce_remotely(channel, std::move(addresses), data, count, type, reduction);
+  };
+  return offer(channel, ticket, data, num_bytes, {in_place, by_remote_reads, through_slots});
+}
+
+std::shared_ptr<Poll> reduce_scatter(std::shared_ptr<Channel> channel, const std::vector<const void*>& pieces,
+                                     const std::vector<int64_t>& counts, void* out, DataType type,
+                                     Reduction reduction) {
+  const int64_t element_bytes = size_of(type), num_bytes = sum_of(counts) * element_bytes;
+  const Ticket ticket = make_ticket("reduce_scatter", num_bytes, number_of(type, reduction), counts);
+  const auto through_slots = [=] {
+    return std::make_shared<ReduceScatter>(channel, ticket, pieces, counts, out, type, reduction);
+  };
+  if (!is_worth_an_offer(*channel, num_bytes)) return through_slots();
+  const auto self = static_cast<size_t>(channel->rank());
+  std::vector<int64_t> piece_bytes;
+  for (const int64_t count : counts) piece_bytes.push_back(count * element_bytes);
+  int64_t offset = 0;
+  for (size_t i = 0; i < self; ++i) offset += counts[i];
+  const auto in_place = [=](const std::vector<char*>& tensors) {
+    return reduce_scatter_in_place(channel, tensors, offset, counts[self], out, type, reduction);
+  };
+  // Pieces that are apart in memory are none of ours to find.
+  const bool is_block = is_one_block(pieces, piece_bytes);
+  const auto by_remote_reads = [=](const std::vector<char*>& addresses) {
+    return reduce_scatter_remotely(channel, addresses, offset, counts[self], out, type, reduction);
+  };
+  return offer(channel, ticket, is_block ? pieces[0] : nullptr, num_bytes, {in_place, by_remote_reads, through_slots});
+}
+
+std::shared_ptr<Poll> all_gather(std::shared_ptr<Channel> channel, const void* data, const std::vector<void*>& outs,
+                                 const std::vector<int64_t>& num_bytes) {
+  const int64_t total_bytes = sum_of(num_bytes);
+  const Ticket ticket = make_ticket("all_gather", total_bytes, 0, num_bytes);
+  const auto through_slots = [=] { return std::make_shared<AllGather>(channel, ticket, data, outs, num_bytes); };
+  if (!is_worth_an_offer(*channel, total_bytes)) return through_slots();
+  const auto in_place = [=](std::vector<char*> tensors) {
+    return all_gather_in_place(channel, std::move(tensors), outs, num_bytes);
+  };
+  const auto by_remote_reads = [=](std::vector<char*> addresses) {
+    return all_gather_remotely(channel, std::move(addresses), outs, num_bytes);
+  };
+  return offer(channel, ticket, data, num_bytes[static_cast<size_t>(channel->rank())],
+               {in_place, by_remote_reads, through_slots});
+}
+
+std::shared_ptr<Poll> broadcast(std::shared_ptr<Channel> channel, void* data, int64_t num_bytes, int root) {
+  const Ticket ticket = make_ticket("broadcast", num_bytes, root, {});
+  return std::make_shared<Broadcast>(std::move(channel), ticket, data, num_bytes, root);
+}
+
+std::shared_ptr<Poll> barrier(std::shared_ptr<Channel> channel) {
+  const Ticket ticket = make_ticket("barrier", 0, 0, {});
+  return std::make_shared<Barrier>(std::move(channel), ticket);
+}
+
+}  // namespace mfugaku::comm::shared

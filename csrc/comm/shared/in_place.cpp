@@ -1,0 +1,242 @@
+#include "in_place.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "../reduce.h"
+#include "arena.h"
+
+namespace mfugaku::comm::shared {
+namespace {
+
+// Reduced and written to all members before it leaves the nearest cache.
+constexpr int64_t kBlockBytes = 16 * 1024;
+
+// From this size on, the ranks tell each other where their tensors lie, which costs waiting for each other once more.
+constexpr int64_t kMinOfferedBytes = 64 * 1024;
+// Below, tensors outside the arenas go faster through the slots than through the kernel.
+constexpr int64_t kMinRemoteBytes = 1024 * 1024;
+
+// Everybody's word where its tensor lies.
+class Offer : public Transfer {
+ public:
+  Offer(std::shared_ptr<Channel> channel, const Ticket& ticket, const void* data, int64_t num_bytes)
+      : Transfer(std::move(channel), ticket, 1, false),
+        place_{Arena::instance().offset_of(data, num_bytes), static_cast<char*>(const_cast<void*>(data))} {}
+
+  // The tensors in arenas and the addresses in their owners' memory; empty when some tensor has none. To be asked when
+  // the offers are over.
+  const std::vector<char*>& tensors() const { return tensors_; }
+  const std::vector<char*>& addresses() const { return addresses_; }
+
+ private:
+  struct Place {
+    int64_t offset;  // into the arena, or -1
+    char* address;   // or null
+  };
+
+  void fill(int64_t, uint64_t chunk) override {
+    std::memcpy(channel_->input(channel_->rank(), chunk), &place_, sizeof(place_));
+  }
+  void take(int64_t, uint64_t chunk) override {
+    for (int member = 0; member < channel_->size(); ++member) {
+      Place place{};
+      std::memcpy(&place, channel_->input(member, chunk), sizeof(place));
+      if (place.offset >= 0 && channel_->has_arenas()) tensors_.push_back(channel_->arena(member) + place.offset);
+      if (place.address != nullptr) addresses_.push_back(place.address);
+    }
+    const auto size = static_cast<size_t>(channel_->size());
+    if (tensors_.size() < size) tensors_.clear();
+    if (addresses_.size() < size) addresses_.clear();
+  }
+
+  Place place_;
+  std::vector<char*> tensors_, addresses_;
+};
+
+// All members wait for each other.
+class Meeting : public Transfer {
+ public:
+  Meeting(std::shared_ptr<Channel> channel, const Ticket& ticket) : Transfer(std::move(channel), ticket, 1, false) {}
+
+ private:
+  void fill(int64_t, uint64_t) override {}
+  void take(int64_t, uint64_t) override {}
+};
+
+// The offers, then what follows from them, then a meeting where others may still be reading this member's tensor: to
+// the channel, three collectives in successive turns.
+class Offered : public Poll {
+ public:
+  Offered(std::shared_ptr<Channel> channel, const Ticket& ticket, const void* data, int64_t num_bytes, Ways ways)
+      : channel_(std::move(channel)),
+        ticket_(ticket),
+        num_bytes_(ticket.num_bytes),
+        offer_(channel_, ticket, data, num_bytes),
+        ways_(std::move(ways)) {}
+
+  bool advance(bool& has_moved) override {
+    if (!is_queued_) {
+      offer_.queue(channel_->take_turn());
+      second_turn_ = channel_->take_turn();
+      third_turn_ = channel_->take_turn();
+      is_queued_ = true;
+    }
+    if (!second_) {
+      if (!offer_.advance(has_moved)) return false;
+      choose();
+      second_->queue(second_turn_);
+    }
+    if (!is_second_over_) {
+      if (!second_->advance(has_moved)) return false;
+      is_second_over_ = true;
+      if (!meeting_) channel_->end_turn(channel_->next_chunk());
+    }
+    return !meeting_ || meeting_->advance(has_moved);
+  }
+
+ private:
+  void choose() {
+    if (!offer_.tensors().empty()) {
+      second_ = ways_.in_place(offer_.tensors());
+    } else if (!offer_.addresses().empty() && channel_->can_read_remotely() && num_bytes_ >= kMinRemoteBytes) {
+      second_ = ways_.by_remote_reads(offer_.addresses());
+      meeting_ = std::make_shared<Meeting>(channel_, ticket_);
+      meeting_->queue(third_turn_);
+    } else {
+      second_ = ways_.through_slots();
+    }
+  }
+
+  std::shared_ptr<Channel> channel_;
+  Ticket ticket_;
+  int64_t num_bytes_;
+  Offer offer_;
+  Ways ways_;
+  bool is_queued_ = false, is_second_over_ = false;
+  uint64_t second_turn_ = 0, third_turn_ = 0;
+  std::shared_ptr<Transfer> second_;
+  std::shared_ptr<Meeting> meeting_;
+};
+
+// One chunk without slots: the offers have shown that all members are here, and publishing shows that all are done
+// with each other's tensors.
+class InPlaceTransfer : public Transfer {
+ protected:
+  explicit InPlaceTransfer(std::shared_ptr<Channel> channel)
+      : Transfer(std::move(channel), Ticket{}, 1, true, kNobody) {}
+
+ private:
+  void fill(int64_t, uint64_t) override {}
+};
+
+class AllReduce : public InPlaceTransfer {
+ public:
+  AllReduce(std::shared_ptr<Channel> channel, std::vector<char*> tensors, int64_t count, DataType type,
+            Reduction reduction)
+      : InPlaceTransfer(std::move(channel)),
+        tensors_(std::move(tensors)),
+        count_(count),
+        type_(type),
+        reduction_(reduction) {}
+
+ private:
+  void take(int64_t, uint64_t) override {
+    const int size = channel_->size(), self = channel_->rank();
+    const double scale = reduction_ == Reduction::Average ? 1.0 / size : 1.0;
+    const int64_t element_bytes = size_of(type_), in_block = kBlockBytes / element_bytes;
+    const int64_t share = ((count_ + size - 1) / size + 63) / 64 * 64;
+    const int64_t begin = std::min(count_, self * share), end = std::min(count_, begin + share);
+    std::vector<const void*> inputs(tensors_.size());
+    for (int64_t at = begin; at < end; at += in_block) {
+      const int64_t length = std::min(in_block, end - at), offset = at * element_bytes;
+      for (size_t member = 0; member < tensors_.size(); ++member) inputs[member] = tensors_[member] + offset;
+      char* own = tensors_[static_cast<size_t>(self)] + offset;
+      reduce_pieces(type_, reduction_, inputs, length, scale, own);
+      for (int step = 1; step < size; ++step)
+        std::memcpy(tensors_[static_cast<size_t>((self + step) % size)] + offset, own,
+                    static_cast<size_t>(length * element_bytes));
+    }
+  }
+
+  std::vector<char*> tensors_;
+  int64_t count_;
+  DataType type_;
+  Reduction reduction_;
+};
+
+class ReduceScatter : public InPlaceTransfer {
+ public:
+  ReduceScatter(std::shared_ptr<Channel> channel, const std::vector<char*>& tensors, int64_t offset, int64_t count,
+                void* out, DataType type, Reduction reduction)
+      : InPlaceTransfer(std::move(channel)), count_(count), out_(out), type_(type), reduction_(reduction) {
+    for (const char* tensor : tensors) pieces_.push_back(tensor + offset * size_of(type));
+  }
+
+ private:
+  void take(int64_t, uint64_t) override {
+    if (count_ == 0) return;
+    const double scale = reduction_ == Reduction::Average ? 1.0 / channel_->size() : 1.0;
+    reduce_pieces(type_, reduction_, pieces_, count_, scale, out_);
+  }
+
+  std::vector<const void*> pieces_;
+  int64_t count_;
+  void* out_;
+  DataType type_;
+  Reduction reduction_;
+};
+
+class AllGather : public InPlaceTransfer {
+ public:
+  AllGather(std::shared_ptr<Channel> channel, std::vector<char*> tensors, std::vector<void*> outs,
+            std::vector<int64_t> num_bytes)
+      : InPlaceTransfer(std::move(channel)),
+        tensors_(std::move(tensors)),
+        outs_(std::move(outs)),
+        num_bytes_(std::move(num_bytes)) {}
+
+ private:
+  void take(int64_t, uint64_t) override {
+    for (int step = 0; step < channel_->size(); ++step) {
+      const auto member = static_cast<size_t>((channel_->rank() + step) % channel_->size());
+      if (outs_[member] != tensors_[member] && num_bytes_[member] > 0)
+        std::memcpy(outs_[member], tensors_[member], static_cast<size_t>(num_bytes_[member]));
+    }
+  }
+
+  std::vector<char*> tensors_;
+  std::vector<void*> outs_;
+  std::vector<int64_t> num_bytes_;
+};
+
+}  // namespace
+
+bool is_worth_an_offer(const Channel& channel, int64_t num_bytes) {
+  return (channel.has_arenas() && num_bytes >= kMinOfferedBytes) ||
+         (channel.can_read_remotely() && num_bytes >= kMinRemoteBytes);
+}
+
+std::shared_ptr<Poll> offer(std::shared_ptr<Channel> channel, const Ticket& ticket, const void* data,
+                            int64_t num_bytes, Ways ways) {
+  return std::make_shared<Offered>(std::move(channel), ticket, data, num_bytes, std::move(ways));
+}
+
+std::shared_ptr<Transfer> all_reduce_in_place(std::shared_ptr<Channel> channel, std::vector<char*> tensors,
+                                              int64_t count, DataType type, Reduction reduction) {
+  return std::make_shared<AllReduce>(std::move(channel), std::move(tensors), count, type, reduction);
+}
+
+std::shared_ptr<Transfer> reduce_scatter_in_place(std::shared_ptr<Channel> channel, const std::vector<char*>& tensors,
+                                                  int64_t offset, int64_t count, void* out, DataType type,
+                                                  Reduction reduction) {
+  return std::make_shared<ReduceScatter>(std::move(channel), tensors, offset, count, out, type, reduction);
+}
+
+std::shared_ptr<Transfer> all_gather_in_place(std::shared_ptr<Channel> channel, std::vector<char*> tensors,
+                                              std::vector<void*> outs, std::vector<int64_t> num_bytes) {
+  return std::make_shared<AllGather>(std::move(channel), std::move(tensors), std::move(outs), std::move(num_bytes));
+}
+
+}  // namespace mfugaku::comm::shared

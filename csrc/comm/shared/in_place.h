@@ -1,0 +1,39 @@
+// Collectives that read the other members' tensors where they lie, when these lie in the members' arenas.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "../types.h"
+#include "transfer.h"
+
+namespace mfugaku::comm::shared {
+
+// Every member tells the others where its tensor lies, and all go on alike: in place when all tensors lie in arenas, by
+// remote reads when these are possible and worth it, else through the slots.
+struct Ways {
+  std::function<std::shared_ptr<Transfer>(std::vector<char*> tensors)> in_place;
+  std::function<std::shared_ptr<Transfer>(std::vector<char*> addresses)> by_remote_reads;
+  std::function<std::shared_ptr<Transfer>()> through_slots;
+};
+
+// Whether there is another way than through the slots for a collective of so many bytes; all members find the same.
+bool is_worth_an_offer(const Channel& channel, int64_t num_bytes);
+// `data` has `num_bytes`, or is null when the tensor is not one block of memory. `ticket` is the collective's.
+std::shared_ptr<Poll> offer(std::shared_ptr<Channel> channel, const Ticket& ticket, const void* data,
+                            int64_t num_bytes, Ways ways);
+
+// `tensors[r]` is rank r's tensor as this process sees it.
+std::shared_ptr<Transfer> all_reduce_in_place(std::shared_ptr<Channel> channel, std::vector<char*> tensors,
+                                              int64_t count, DataType type, Reduction reduction);
+// `offset` and `count` of this rank's piece of each tensor, in elements.
+std::shared_ptr<Transfer> reduce_scatter_in_place(std::shared_ptr<Channel> channel, const std::vector<char*>& tensors,
+                                                  int64_t offset, int64_t count, void* out, DataType type,
+                                                  Reduction reduction);
+// `outs` and `num_bytes` by rank; nothing is copied where this rank's tensor is its own place.
+std::shared_ptr<Transfer> all_gather_in_place(std::shared_ptr<Channel> channel, std::vector<char*> tensors,
+                                              std::vector<void*> outs, std::vector<int64_t> num_bytes);
+
+}  // namespace mfugaku::comm::shared

@@ -1,0 +1,56 @@
+#include "stock.h"
+
+#include <limits>
+
+#include "engine.h"
+#include "mpi_names.h"
+
+namespace mfugaku::comm {
+namespace {
+
+int count_of(int64_t count) {
+  if (count > std::numeric_limits<int>::max()) throw std::invalid_argument("more than MPI can count in one call");
+  return static_cast<int>(count);
+}
+
+MPI_Datatype type_for(DataType type) {
+  if (is_half(type) || type == DataType::Opaque)
+    throw std::invalid_argument(std::string("MPI itself does not reduce ") + name_of(type));
+  return mpi_type_of(type);
+}
+
+}  // namespace
+
+StockMpi::StockMpi() {
+  Engine::instance().locked([&] {
+    check_mpi(MPI_Comm_dup(Engine::instance().base(), &comm_), "MPI_Comm_dup");
+    check_mpi(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  });
+}
+
+void StockMpi::all_reduce(void* data, int64_t count, DataType type) {
+  Engine::instance().locked([&] {
+    check_mpi(MPI_Allreduce(MPI_IN_PLACE, data, count_of(count), type_for(type), MPI_SUM, comm_), "MPI_Allreduce");
+  });
+}
+
+void StockMpi::reduce_scatter(const void* data, void* out, int64_t out_count, DataType type) {
+  Engine::instance().locked([&] {
+    check_mpi(MPI_Reduce_scatter_block(data, out, count_of(out_count), type_for(type), MPI_SUM, comm_),
+              "MPI_Reduce_scatter_block");
+  });
+}
+
+void StockMpi::all_gather(const void* data, void* out, int64_t num_bytes) {
+  Engine::instance().locked([&] {
+    const int count = count_of(num_bytes);
+    check_mpi(MPI_Allgather(data, count, MPI_BYTE, out, count, MPI_BYTE, comm_), "MPI_Allgather");
+  });
+}
+
+void StockMpi::free() {
+  if (comm_ == MPI_COMM_NULL || !Engine::instance().is_ready()) return;
+  Engine::instance().locked([&] { MPI_Comm_free(&comm_); });
+}
+
+}  // namespace mfugaku::comm

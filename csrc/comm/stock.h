@@ -1,0 +1,26 @@
+// MPI's own blocking collectives, as any MPI program would call them: what `mfugaku bench comm` measures ours against.
+#pragma once
+
+#include <mpi.h>
+
+#include <cstdint>
+
+#include "types.h"
+
+namespace mfugaku::comm {
+
+// A communicator over all processes. They hold the engine's lock while they wait, so nothing else proceeds meanwhile.
+class StockMpi {
+ public:
+  StockMpi();  // collective over the job
+
+  void all_reduce(void* data, int64_t count, DataType type);                              // MPI_Allreduce, MPI_SUM
+  void reduce_scatter(const void* data, void* out, int64_t out_count, DataType type);     // MPI_Reduce_scatter_block
+  void all_gather(const void* data, void* out, int64_t num_bytes);                        // MPI_Allgather
+  void free();                                                                            // collective over the job
+
+ private:
+  MPI_Comm comm_ = MPI_COMM_NULL;
+};
+
+}  // namespace mfugaku::comm

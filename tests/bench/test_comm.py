@@ -1,0 +1,64 @@
+"""``mfugaku bench comm``: its comparisons, its table, and one real run at two ranks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from mpi_helpers import mpi_environment
+from stretch import stretched
+
+from megatron_fugaku.bench.comm import Outcome, Timing, compare, render_table, render_verdict
+from megatron_fugaku.bench.comm_targets import BEST, GLOO, STOCK
+
+
+def outcome(*timings: Timing) -> Outcome:
+    return Outcome(2, "shared memory", "Open MPI 4.1.4", timings, (0.5, 1.5), 2)
+
+
+def test_every_peer_and_the_better_one_are_compared():
+    records = compare(outcome(Timing("all_reduce", "float32", 1024, {"mfugaku": 1e-5, GLOO: 3e-4, STOCK: 5e-6})))
+    load, gloo, stock, best = records
+    assert load.value == 1.5 and "load average 0.5 before, 1.5 after" in load.case and load.ok is None
+    assert gloo.case == "all_reduce float32 1 KiB on 2 ranks"
+    assert (gloo.peer, gloo.ok) == (GLOO, True) and gloo.ratio == pytest.approx(30) and gloo.value == pytest.approx(10)
+    assert (stock.peer, stock.target, stock.ratio) == (STOCK, None, pytest.approx(0.5))
+    assert (best.peer, best.target, best.ok) == (BEST, 0.95, False)
+
+
+def test_a_table_marks_what_is_missed_and_leaves_out_who_cannot():
+    records = compare(outcome(Timing("all_reduce", "bfloat16", 1 << 20, {"mfugaku": 1e-4, GLOO: 9e-4})))
+    header, row = render_table(records).splitlines()
+    assert header.split()[:3] == ["time", "per", "call,"]
+    assert row.split("ranks")[1].split("  ") and "9.00 (! 10)" in row and "9.00 (0.95)" in row and " - " in row
+    assert render_verdict(records).startswith("1 of 2 targets met")
+
+
+@pytest.mark.mpi
+@pytest.mark.timeout(150)
+def test_a_real_run_writes_a_line_per_comparison(tmp_path):
+    path = tmp_path / "comm.jsonl"
+    command = [sys.executable, "-m", "megatron_fugaku", "bench", "comm", "--sizes", "1K,300K", "--rounds", "2",
+               "--dtypes", "float32,bfloat16", "--json", str(path)]
+    done = subprocess.run(command, env=mpi_environment(), capture_output=True, text=True, timeout=stretched(120),
+                          check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "load average" in done.stdout and "ours over shared memory" in done.stdout
+    load, *records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert load["metric"] == "load_average"
+    # Three operations, two sizes, tensors inside and outside the arena; MPI reduces no bfloat16.
+    assert len(records) == 2 * (3 * 2 * 3 + (2 * 2 + 3) * 2)
+    assert sum("in the arena" in record["case"] for record in records) == len(records) // 2
+    for record in records:
+        assert record["value"] > 0 and record["peer_value"] > 0
+        assert record["ratio"] == pytest.approx(record["peer_value"] / record["value"], rel=1e-3)
+        assert record["ok"] == (None if record["target"] is None else record["ratio"] >= record["target"])
+
+
+def test_what_cannot_be_measured_is_refused():
+    command = [sys.executable, "-m", "megatron_fugaku", "bench", "comm"]
+    for options in (["--ops", "all_reduce,broadcast"], ["--sizes", "big"], ["--dtypes", "int8"]):
+        done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=stretched(60), check=False)
+        assert done.returncode == 2 and options[0] in done.stderr
