@@ -57,6 +57,8 @@ VARIABLES: dict[str, Variable] = {
         Variable("MFUGAKU_COMM_PROGRESS_THREAD", parse_flag, False, "Drive MPI progress from a thread of its own."),
         Variable("MFUGAKU_COMM_TRANSPORT", Transport, Transport.AUTO,
                  "`auto`: ranks of one node exchange data through shared memory where they can; `mpi`: through MPI."),
+        Variable("MFUGAKU_COMM_FLIGHT_DIR", str, "",
+                 "Where every rank records its operations for `mfugaku xray`; empty: the run folder of `pretrain`."),
         Variable("MFUGAKU_MPIRUN", str, "", "Path of the mpirun that `mfugaku launch local` uses; empty: found."),
         Variable("MFUGAKU_LAUNCH_ID", str, "", "Set by `mfugaku launch local` to know its own processes again."),
         Variable("MFUGAKU_CACHE", str, "~/.cache/mfugaku", "Where downloaded corpus packages are kept."),

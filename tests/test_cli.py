@@ -24,6 +24,7 @@ FLAGS = {
     "generate": ["run_dir", "--prompt", "--iteration", "--max-new-tokens", "--temperature", "--top-k", "--top-p",
                  "--seed", "--save"],
     "report": ["run_dir", "--output", "--trace"],
+    "xray": ["run_dir", "--min-wait", "--trace"],
     "bench": [], "bench comm": ["--ranks", "--sizes", "--ops", "--dtypes", "--rounds", "--json"],
     "doctor": ["--json"],
     "patches": [], "patches list": [], "patches explain": ["id"], "patches digests": [], "patches check": [],

@@ -150,6 +150,7 @@ void Engine::submit(const OperationPtr& operation) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     check_ready();
+    flight_.begin(*operation);
     advance(*operation);
     is_over = operation->end_s != 0;
     active_.push_back(operation);
@@ -185,6 +186,7 @@ bool Engine::progress() {
       if (has_open_requests || operation->poll) abandoned_.push_back(operation);
       for (auto& callback : operation->callbacks) callbacks.push_back(std::move(callback));
       operation->callbacks.clear();
+      flight_.end(*operation);
       operation->done.store(true, std::memory_order_release);
     }
   }
@@ -208,14 +210,16 @@ void Engine::wait(const std::vector<OperationPtr>& operations, double timeout_s)
   for (const OperationPtr& operation : operations) {
     const double begin_s = now_s();
     double unset = 0;
-    operation->wait_start_s.compare_exchange_strong(unset, begin_s);
+    if (operation->wait_start_s.compare_exchange_strong(unset, begin_s)) flight_.wait(*operation, begin_s);
     const double limit_s = timeout_s > 0 ? timeout_s : operation->timeout_s;
     Backoff backoff(spin_s_.load());
     while (!operation->done.load(std::memory_order_acquire)) {
       if (progress()) backoff.reset();
       if (operation->done.load(std::memory_order_acquire)) break;
       if (!ready_.load()) throw CommFailure(operation->describe() + " cannot finish: MPI is finalised.");
-      if (now_s() - begin_s > limit_s) {
+      const double time_s = now_s();
+      flight_.beat(time_s);
+      if (time_s - begin_s > limit_s) {
         recorder_.add_wait(*operation->group, operation->name, now_s() - begin_s);
         throw CommFailure(operation->describe() + " " + Operation::describe_timeout(limit_s));
       }
@@ -256,6 +260,12 @@ bool Engine::has_open_operations(const std::string& group) const {
   const auto is_of_group = [&group](const OperationPtr& operation) { return *operation->group == group; };
   return std::any_of(active_.begin(), active_.end(), is_of_group) ||
          std::any_of(abandoned_.begin(), abandoned_.end(), is_of_group);
+}
+
+void Engine::record_flight(const std::string& path) {
+  locked([&] {
+    if (!flight_.is_open()) flight_.open(path, rank_, size_, pid_);
+  });
 }
 
 void Engine::start_thread() {
@@ -331,6 +341,7 @@ void Engine::finalize(int exit_status) {
     submit(farewell);
     pending.push_back(farewell);
     wait(pending);
+    flight_.finish(Flight::Ending::Finalized);
   } catch (const std::exception& failure) {
     abort(failure.what(), 1);
   }
@@ -344,6 +355,7 @@ void Engine::abort(const std::string& message, int code) {
   int is_initialized = 0, is_finalized = 0;
   MPI_Initialized(&is_initialized);
   MPI_Finalized(&is_finalized);
+  flight_.finish(Flight::Ending::Aborted);
   ready_.store(false);  // MPI_Abort may call exit(), whose handlers must find nothing to do
   if (!message.empty()) {
     std::fprintf(stderr, "rank %d: %s\n", rank_, message.c_str());

@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "flight.h"
 #include "operation.h"
 #include "record.h"
 
@@ -75,6 +76,10 @@ class Engine {
   [[noreturn]] void abort(const std::string& message, int code);
 
   Recorder& recorder() { return recorder_; }
+  // To be used under the lock.
+  Flight& flight() { return flight_; }
+  // Throws std::runtime_error with the reason when the file cannot be made or mapped.
+  void record_flight(const std::string& path);
 
  private:
   bool advance(Operation& operation);  // true when it ended or got further through shared memory
@@ -96,6 +101,7 @@ class Engine {
   std::vector<OperationPtr> abandoned_;  // failed with work still open: their memory must stay
   std::atomic<double> spin_s_{200e-6};
   Recorder recorder_;
+  Flight flight_;
 
   std::mutex thread_mutex_;
   std::condition_variable thread_wakes_;

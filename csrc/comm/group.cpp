@@ -68,6 +68,7 @@ void Group::connect() {
   Engine& engine = Engine::instance();
   engine.check_ready();
   const uint64_t print = fingerprint(*name_, mpi_ranks_);
+  engine.locked([&] { flight_number_ = engine.flight().add_group(*name_, mpi_ranks_, rank_); });
   // MPI guarantees tags up to 32767 only; larger ones are not needed here.
   const int tag = static_cast<int>(print % 32768);
   if (size() > 1) {
@@ -100,6 +101,7 @@ OperationPtr Group::new_operation(const char* operation, int64_t num_bytes, cons
   auto result = std::make_shared<Operation>();
   result->name = operation;
   result->group = name_;
+  result->group_number = flight_number_;
   result->num_bytes = num_bytes;
   result->rank = rank_;
   result->group_size = size();
@@ -112,6 +114,7 @@ OperationPtr Group::new_operation(const char* operation, int64_t num_bytes, cons
 OperationPtr Group::new_collective(const char* operation, int64_t num_bytes, const Call& call) {
   OperationPtr result = new_operation(operation, num_bytes, call);
   result->sequence = ++num_collectives_;
+  if (channel_) result->way = "shared memory";
   return result;
 }
 

@@ -60,6 +60,7 @@ class Group : public std::enable_shared_from_this<Group> {
   double timeout_s_;
   MPI_Comm comm_ = MPI_COMM_NULL;
   std::shared_ptr<Channel> channel_;
+  uint32_t flight_number_ = 0;
   std::atomic<uint64_t> num_collectives_{0}, num_point_to_point_{0};
   std::atomic<bool> is_shut_down_{false};
 };

@@ -31,6 +31,9 @@ struct Operation {
   // What it is, for messages, statistics and the trace.
   const char* name = "";
   std::shared_ptr<const std::string> group;
+  uint32_t group_number = 0;  // of the flight recorder
+  uint64_t flight_number = 0;
+  const char* way = "MPI";    // what carries it
   uint64_t sequence = 0;
   int64_t num_bytes = 0;
   int rank = 0, group_size = 1;

@@ -403,6 +403,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
       py::arg("progress_thread"), py::arg("tracing"), py::arg("timeout_s"),
       py::arg("shared_memory") = true, NoGil(),
       "Initialises MPI; returns this process's rank in MPI_COMM_WORLD and its size.");
+  module.def("world", [] { return std::make_pair(Engine::instance().rank(), Engine::instance().size()); });
   module.def("is_ready", [] { return Engine::instance().is_ready(); });
   module.def("thread_level", [] { return Engine::instance().thread_level(); });
   module.def("all_gather_int", [](int value) { return translated([&] { return all_gather_int(value); }); }, NoGil());
@@ -423,6 +424,12 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
     return facts;
   });
   module.def("mpi_library_version", &mpi_library_version);
+
+  module.def("record_flight", [](const std::string& path) { Engine::instance().record_flight(path); }, NoGil());
+  module.def("describe_group", [](const std::string& name, const std::string& description) {
+    Engine& engine = Engine::instance();
+    engine.locked([&] { engine.flight().describe_group(name, description); });
+  }, NoGil());
 
   module.def("statistics", [] {
     py::list rows;

@@ -25,6 +25,7 @@ from megatron_fugaku.comm.diagnostics import (
 )
 from megatron_fugaku.comm.endings import abort, install_excepthook
 from megatron_fugaku.comm.rank_info import RankInfo, rank_info
+from megatron_fugaku.comm.recorder import record_flight
 from megatron_fugaku.comm.registration import BACKEND, register
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "install_excepthook",
     "mpi_library_version",
     "rank_info",
+    "record_flight",
     "register",
     "reset_statistics",
     "set_tracing",

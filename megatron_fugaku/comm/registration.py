@@ -25,6 +25,7 @@ from megatron_fugaku import environment
 from megatron_fugaku.comm.endings import install_excepthook
 from megatron_fugaku.comm.extension import load_extension
 from megatron_fugaku.comm.rank_info import RankInfo, rank_info
+from megatron_fugaku.comm.recorder import record_flight
 from megatron_fugaku.errors import CommError
 
 BACKEND = "mfugaku"
@@ -51,7 +52,8 @@ def _start_mpi() -> tuple[int, int]:
     """
     extension = load_extension()
     info = rank_info()
-    if not extension.is_ready():
+    is_first_call = not extension.is_ready()
+    if is_first_call:
         atexit.register(extension.stop_thread)
         _warn_without_pmix(extension, info)
     rank, size = extension.initialize(
@@ -72,6 +74,8 @@ def _start_mpi() -> tuple[int, int]:
         )
     if size > 1:
         install_excepthook()
+    if is_first_call and environment.get("MFUGAKU_COMM_FLIGHT_DIR"):
+        record_flight(environment.get("MFUGAKU_COMM_FLIGHT_DIR"))
     return rank, size
 
 
@@ -202,7 +206,10 @@ def _wrap_init_process_group(original: Callable) -> Callable:
         arguments["backend"] = _translated(arguments.get("backend"))
         if _is_ours(arguments["backend"]):
             _complete_arguments(arguments)
-        return original(**arguments)
+        result = original(**arguments)
+        if _is_ours(arguments["backend"]):
+            load_extension().describe_group(dist.group.WORLD.group_name, "all ranks")
+        return result
 
     return init_process_group
 
@@ -216,7 +223,11 @@ def _wrap_new_group(original: Callable) -> Callable:
         arguments["backend"] = _translated(arguments.get("backend"))
         if _is_ours(arguments["backend"]):
             _start_mpi()  # collective over the job: the ranks outside the group come here, and not to its creation
-        return original(**arguments)
+        group = original(**arguments)
+        description = arguments.get("group_desc")
+        if description and isinstance(group, dist.ProcessGroup) and load_extension().is_ready():
+            load_extension().describe_group(group.group_name, description)
+        return group
 
     return new_group
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+import time
 from pathlib import Path
 
+from megatron_fugaku import environment
 from megatron_fugaku.config import RunConfig, check_config, load_config
+from megatron_fugaku.errors import CommError, DataError, LaunchError
+
+MAX_SENTENCES = 8
 
 
 class OverridesParser(argparse.ArgumentParser):
@@ -56,6 +61,22 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _say_who_waited(config: RunConfig, started_s: float) -> None:
+    """Print what the ranks of a job that is over were waiting for."""
+    from megatron_fugaku.flight import explain_stuck, load_flight
+
+    try:
+        records = load_flight(environment.get("MFUGAKU_COMM_FLIGHT_DIR") or config.directory)
+    except DataError:
+        return
+    sentences = explain_stuck([record for record in records if record.beat_s >= started_s])
+    for sentence in sentences[:MAX_SENTENCES]:
+        print(f"mfugaku launch: {sentence}", file=sys.stderr)
+    if len(sentences) > MAX_SENTENCES:
+        print(f"mfugaku launch: {len(sentences) - MAX_SENTENCES} other groups waited too: mfugaku xray "
+              f"{config.directory}", file=sys.stderr)
+
+
 def _run_local(args: argparse.Namespace, config: RunConfig) -> int:
     from megatron_fugaku.launch.local import plan_local, run_plan
 
@@ -72,8 +93,16 @@ def _run_local(args: argparse.Namespace, config: RunConfig) -> int:
     again = shlex.join(["mfugaku", "launch", "local", args.config, *args.overrides]
                        + ([f"--num-ranks={num_ranks}"] if args.num_ranks is not None else []))
     resume = (f"resume from the last checkpoint in {config.checkpoint_directory} with the same command: {again}")
-    outcome = run_plan(plan, resume_hint=resume)
+    started_s = time.time()
+    try:
+        outcome = run_plan(plan, resume_hint=resume)
+    except LaunchError as error:
+        # Whoever waited in vain has given up with this code; that a rank was killed needs no further words.
+        if f"code {CommError.exit_code}" in error.what:
+            _say_who_waited(config, started_s)
+        raise
     if outcome.interrupted_by is not None:
+        _say_who_waited(config, started_s)
         print(f"mfugaku launch: ended by signal {outcome.interrupted_by}; {resume}", file=sys.stderr)
         return 128 + outcome.interrupted_by
     return 0

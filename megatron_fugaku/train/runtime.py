@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 
 import torch
 
-from megatron_fugaku import comm, patches
+from megatron_fugaku import comm, environment, patches
 from megatron_fugaku.config import RunConfig
+from megatron_fugaku.errors import EnvironmentError
+from megatron_fugaku.flight import FOLDER
 
 PIPELINE_SEED_OFFSET = 100
 
@@ -32,6 +35,14 @@ def initialize_parallel(config: RunConfig) -> None:
     tensor_parallel.model_parallel_cuda_manual_seed(seed)
 
 
+def _record_flight(config: RunConfig) -> None:
+    try:
+        comm.record_flight(config.directory / FOLDER)
+    except EnvironmentError as error:  # not worth ending a run for
+        if comm.rank_info().rank == 0:
+            print(f"mfugaku: {error}", file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
 def distributed_runtime(config: RunConfig) -> Iterator[None]:
     """Run the body with patches applied, the MPI backend started and megatron-core's parallel state ready.
@@ -42,6 +53,8 @@ def distributed_runtime(config: RunConfig) -> Iterator[None]:
     comm.install_excepthook()
     patches.apply()
     torch.distributed.init_process_group("mpi")
+    if not environment.get("MFUGAKU_COMM_FLIGHT_DIR"):
+        _record_flight(config)
     initialize_parallel(config)
     yield
     finalize()
