@@ -30,7 +30,7 @@ from megatron_fugaku.plan.traffic import DATA, TENSOR, Phase, Traffic, plan_busi
 BENCHMARK = "torus"
 SIZES = tuple(1 << power for power in range(10, 31, 2))
 BOUND, REACHABLE_BOUND = "lower bound", "lower bound at the links' measured rate"
-BUCKET, DOUBLING = "rings along one axis after the other", "recursive doubling"
+SINGLE_LANE, DOUBLING = "a single lane", "recursive doubling"
 FOLD = "fold of a unit"
 PAYLOADS = {"16-bit": 0.5}
 
@@ -63,8 +63,8 @@ class CallTimes:
 
     @property
     def ours(self) -> float:
-        """The better of lanes and recursive doubling, between which the size decides."""
-        return min(self.seconds[LANES], self.seconds[DOUBLING])
+        """The best of lanes, a single lane and recursive doubling, among which the size decides."""
+        return min(self.seconds[name] for name in (LANES, SINGLE_LANE, DOUBLING) if name in self.seconds)
 
 
 class Simulation:
@@ -127,7 +127,7 @@ class Simulation:
         seconds[DOUBLING] = step.doubling_seconds(dimension, num_bytes, model)
         bucket = step.bucket_seconds(dimension, num_bytes, model)
         if bucket is not None:
-            seconds[BUCKET] = bucket
+            seconds[SINGLE_LANE] = bucket
         bound = self.rank_map.lanes(dimension).bound * num_bytes / self.torus.link_bytes_per_s
         return CallTimes(dimension, num_bytes, model, seconds, bound)
 
@@ -165,7 +165,7 @@ def call_records(simulation: Simulation, calls: list[CallTimes]) -> Iterator[Rec
 
 def step_records(simulation: Simulation,
                  steps: list[tuple[Traffic, CostModel, list[Variant]]]) -> Iterator[Record]:
-    """Yield a record per step, payload and variant that ours is compared with: of TP and DP alone, and of all phases."""
+    """Yield a record per step, payload and peer: of TP and DP alone, and of all phases."""
     for step_traffic, model, variants in steps:
         ours = {variant.payload: variant for variant in variants
                 if variant.placement == SEARCHED and variant.algorithm == LANES}
@@ -187,14 +187,16 @@ def step_records(simulation: Simulation,
 
 def render_calls(simulation: Simulation, calls: list[CallTimes], dimension: str, model: CostModel) -> str:
     """Return the table of one dimension and model."""
-    header = ("all-reduce, us", "bound", "lanes", "doubling", "bucket", "ring", "Fujitsu", "ours/bound", "ring/ours",
+    header = ("all-reduce, us", "bound", "lanes", "doubling", "1 lane", "ring", "Fujitsu", "ours/bound", "ring/ours",
               "Fujitsu/ours")
     rows = []
     for call in calls:
         if (call.dimension, call.model) != (dimension, model):
             continue
-        seconds = [call.bound] + [call.seconds.get(name) for name in (LANES, DOUBLING, BUCKET, FLAT_RINGS, FUJITSU)]
-        rows.append([render_size(call.num_bytes), *("-" if found is None else f"{1e6 * found:.1f}" for found in seconds),
+        names = (LANES, DOUBLING, SINGLE_LANE, FLAT_RINGS, FUJITSU)
+        seconds = [call.bound, *(call.seconds.get(name) for name in names)]
+        rows.append([render_size(call.num_bytes),
+                     *("-" if found is None else f"{1e6 * found:.1f}" for found in seconds),
                      f"{100 * call.bound / call.ours:.2f} %",
                      *(f"{call.seconds[name] / call.ours:.2f}" for name in (FLAT_RINGS, FUJITSU))])
     return f"{simulation.explain_groups(dimension)}, {model.name}\n" + render_columns(header, rows)
@@ -210,8 +212,8 @@ def render_report(simulation: Simulation, calls: list[CallTimes],
         parts += [f"A step of {step_traffic.name}, {model.name}", render_variants(variants)]
     judged = [record for record in records if record.ok is not None]
     for record in judged:
-        parts.append(f"{'met   ' if record.ok else 'MISSED'} {record.ratio:7.4f} (target {record.target:g}) {record.case}"
-                     f" against {record.peer}")
+        verdict = "met   " if record.ok else "MISSED"
+        parts.append(f"{verdict} {record.ratio:7.4f} (target {record.target:g}) {record.case} against {record.peer}")
     if judged:
         parts.append(f"{sum(bool(record.ok) for record in judged)} of {len(judged)} targets met")
     return "\n".join(parts) + "\n"

@@ -16,8 +16,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--torus", metavar="SHAPE", help="nodes per axis: 48x6x48 on Fugaku, 4x4x4, 24x12l with a line "
                         "that is not closed (default: launch.topology)")
     parser.add_argument("--write", type=Path, metavar="DIR", help="write vcoordfile, rankfile and placement.json there")
-    parser.add_argument("--hosts", type=Path, metavar="FILE", help="names of the nodes, one a line, the first axis of the "
-                        "torus fastest; also writes the host list for srun --distribution=arbitrary")
+    parser.add_argument("--hosts", type=Path, metavar="FILE", help="names of the nodes, one a line, the first axis of "
+                        "the torus fastest; also writes the host list for srun --distribution=arbitrary")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,8 +38,8 @@ def run(args: argparse.Namespace) -> int:
     step_traffic = plan_busiest_traffic(config)
     result = search_map(rank_matrix(config), torus, step_traffic, config.launch.ranks_per_node)
     print(result.rank_map.explain())
-    print(f"Chosen from {result.num_maps} maps on {result.num_splits} splits of the axes: {1e3 * result.seconds:.1f} ms "
-          f"of communication a step; half of them take {1e3 * result.median_s:.1f} ms or more, the worst "
+    print(f"Chosen from {result.num_maps} maps on {result.num_splits} splits of the axes: {1e3 * result.seconds:.1f} "
+          f"ms of communication a step; half of them take {1e3 * result.median_s:.1f} ms or more, the worst "
           f"{1e3 * result.worst_s:.1f} ms.\n")
     print(_explain_traffic(step_traffic) + "\n")
     print(_explain_lanes(result.rank_map))
@@ -70,8 +70,8 @@ def _explain_lanes(rank_map) -> str:
         axes = [rank_map.torus.axes[dimension.axis].name for dimension in plan.dimensions]
         ways = [f"{100 * lane.weight:.1f} % by " + " ".join(f"{axes[index]}{'-' if direction < 0 else '+'}"
                 for index, direction in zip(lane.order, lane.directions, strict=True)) for lane in plan.lanes]
-        lines.append(f"{name.upper()} lanes: {'; '.join(ways)}. The busiest link carries {plan.load:.4f} of the vector; "
-                     f"the bound is {plan.bound:.4f}.\n")
+        lines.append(f"{name.upper()} lanes: {'; '.join(ways)}. The busiest link carries {plan.load:.4f} of the "
+                     f"vector; the bound is {plan.bound:.4f}.\n")
     return "".join(lines)
 
 

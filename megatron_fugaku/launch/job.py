@@ -12,10 +12,10 @@ from pathlib import Path
 
 from megatron_fugaku.config import RunConfig, data_parallel_size, dump_config
 from megatron_fugaku.errors import LaunchError, PlanError
-from megatron_fugaku.plan.memory import GIB, MemoryPlan, check_memory, plan_memory
 from megatron_fugaku.plan.map_files import VCOORDFILE, render_vcoordfile
 from megatron_fugaku.plan.map_json import PLACEMENT_FILE, render_map
 from megatron_fugaku.plan.map_search import search_map
+from megatron_fugaku.plan.memory import GIB, MemoryPlan, check_memory, plan_memory
 from megatron_fugaku.plan.rank_map import RankMap
 from megatron_fugaku.plan.topology import build_torus, parse_torus
 from megatron_fugaku.plan.traffic import plan_busiest_traffic, rank_matrix

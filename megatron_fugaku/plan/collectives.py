@@ -1,12 +1,13 @@
-"""What the algorithms for collectives send: who to whom, how much, how often. Pure patterns over the members of a group.
+"""What the algorithms for collectives send: who to whom, how much, how often; patterns over the members of a group.
 
 A pattern is a tuple of stages; a stage is a set of messages that travel at once, repeated a number of times. Bytes are
-in shares of the vector. The same pattern serves for all groups of a dimension, and plan/link_load.py lays it on a torus.
+in shares of the vector. The same pattern serves for all groups of a dimension; plan/link_load.py lays it on a torus.
 
-`trinary` and `fujitsu_rules` model Fujitsu MPI from outside, always in its favour. Sources: MPI User's Guide j2ul-2565,
-p. 171 (the trinary all-reduce calls reduce and broadcast one after the other) and 8.3.4 (cuboid communicators); the rule
-file `fjmpi-dectree.conf` that the authors of Bine (arXiv:2508.17311) published: ring for up to 32 processes if the vector
-has 8 KB for each, trinaryx3 up to 15,360 processes on cuboids, ring elsewhere. Not verified on the machine.
+`trinary` and `fujitsu_rules` model Fujitsu MPI from outside, always in its favour. Sources: MPI User's Guide
+j2ul-2565, p. 171 (the trinary all-reduce calls reduce and broadcast one after the other) and 8.3.4 (cuboid
+communicators); the rule file `fjmpi-dectree.conf` that the authors of Bine (arXiv:2508.17311) published: ring for up to
+32 processes if the vector has 8 KB for each, trinaryx3 up to 15,360 processes on cuboids, ring elsewhere. Not verified
+on the machine.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 
 from megatron_fugaku.plan.lanes import LanePlan
 
+RING, DOUBLING, TRINARY = "ring", "doubling", "trinary"
 RING_LIMIT, RING_LEAST_BYTES, TRINARY_LIMIT = 32, 8 << 10, 15360
 
 
@@ -114,15 +116,10 @@ def trinary(grid: np.ndarray) -> Pattern:
     return (Stage(target, source, 1 / num_trees, 1, depth), Stage(source, target, 1 / num_trees, 1, depth))
 
 
-def fujitsu_rules(num_members: int, num_bytes: float, grid: np.ndarray | None) -> Pattern:
-    """All-reduce as the rule file chooses; recursive doubling stands for what it does with small vectors."""
-    if num_members == 1:
-        return ()
-    if num_bytes < RING_LEAST_BYTES * num_members:
-        return recursive_doubling(num_members)
-    if RING_LIMIT < num_members <= TRINARY_LIMIT and grid is not None:
-        return trinary(grid)
-    return ring(num_members)
+def fujitsu_rules(num_members: int, num_bytes: float, is_grid: bool) -> tuple[str, ...]:
+    """Return what the rule file chooses: "ring" or "trinary"; with small vectors also "doubling", if that is faster."""
+    chosen = TRINARY if RING_LIMIT < num_members <= TRINARY_LIMIT and is_grid else RING
+    return (chosen, DOUBLING) if num_bytes < RING_LEAST_BYTES * num_members else (chosen,)
 
 
 def lanes(plan: LanePlan, positions: np.ndarray) -> Pattern:

@@ -49,7 +49,8 @@ class Comparison:
         """Return the model of a placement."""
         return self._models[placement]
 
-    def variants(self, step_traffic: Traffic, cost: CostModel, payloads: dict[str, float] | None = None) -> list[Variant]:
+    def variants(self, step_traffic: Traffic, cost: CostModel,
+                 payloads: dict[str, float] | None = None) -> list[Variant]:
         """Return every placement with every algorithm that can run on it.
 
         Args:

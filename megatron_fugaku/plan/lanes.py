@@ -1,10 +1,10 @@
 """Lanes: the parts into which a collective is cut so that every link of a group's box is busy all the time.
 
 A lane takes a share of the vector through the axes of the box in one order: a ring reduce-scatter along the first, of
-what is left along the second, and so on, then the all-gathers back. The more axes a vector has passed, the less of it is
-left, so a lane loads the first axis of its order most. Shares are chosen such that the busiest link carries least: the
-smallest t with "sum of share x load <= t" for each link, a linear programme of at most some hundred columns. It is solved here in
-plain numpy, for a rank needs no solver at all: the lanes of a run are planned once and stand in its rank map.
+what is left along the second, and so on, then the all-gathers back. The more axes a vector has passed, the less of it
+is left, so a lane loads the first axis of its order most. Shares are chosen such that the busiest link carries least:
+the smallest t with "sum of share x load <= t" for every link. That is a linear programme of at most some hundred
+columns, solved here in plain numpy; a rank needs no solver at all, as the lanes of a run stand in its rank map.
 
 With these shares the busiest link carries what the lower bound says: each of p nodes must send and receive
 2 N (p-1)/p bytes for an all-reduce of N through its k ports.
@@ -81,7 +81,7 @@ class LanePlan:
 
 
 def box_dimensions(box: Box, torus: Torus, ranks_per_node: int = 1) -> tuple[Dimension, ...]:
-    """Return the dimensions in which the groups of a box lie; ranks of one node need no link and count as sharing it."""
+    """Return the dimensions in which the groups of a box lie; ranks of a node need no link and share the node's."""
     co_located = ranks_per_node // box.extents[NODE_AXIS]
     found = []
     for axis, (extent, stride) in enumerate(zip(box.extents[1:], box.strides[1:], strict=True)):

@@ -1,7 +1,7 @@
 """The files that put ranks on their nodes: Fujitsu MPI's vcoordfile, Open MPI's rankfile, Slurm's host list.
 
-Each has a parser, which tests use and which reads a file back that somebody changed by hand. Nodes of Open MPI and Slurm
-are numbered in row order: the first axis of the torus fastest.
+Each has a parser, which tests use and which reads a file back that somebody changed by hand. Nodes of Open MPI and
+Slurm are numbered in row order: the first axis of the torus fastest.
 
 Sources: MPI User's Guide j2ul-2565, section 4.5 (vcoordfile: line i is rank i, coordinates in brackets, all lines or
 none have them); mpirun(1) of Open MPI 4, "Rankfiles", also for the relative node names +n0, +n1, ...; srun(1),
@@ -34,9 +34,9 @@ def check_hosts(hosts: Sequence[str], num_nodes: int) -> None:
         PlanError: there are more, fewer or equal ones.
     """
     if len(hosts) != num_nodes or len(set(hosts)) != num_nodes:
-        raise PlanError(f"{len(hosts)} host names, {len(set(hosts))} of them different, are given for {num_nodes} nodes",
-                        "every node of the torus has one name", "list each once, the first axis of the torus fastest",
-                        "--hosts")
+        raise PlanError(f"{len(hosts)} host names, {len(set(hosts))} of them different, are given for {num_nodes} "
+                        "nodes", "every node of the torus has one name",
+                        "list each once, the first axis of the torus fastest", "--hosts")
 
 
 def render_vcoordfile(coordinates: np.ndarray, cores_per_rank: int | None = None) -> str:

@@ -64,7 +64,8 @@ def search_map(ranks: RankMatrix, torus: Torus, step_traffic: Traffic, ranks_per
                 cost, boxes[name] = best_walk(tuple(triple[index] for triple in factors),
                                               tuple(stride[index] for stride in strides), sizes, rings)
                 rings_cost += cost
-            seconds = sum(_phase_seconds(phase, boxes, torus, ranks_per_node, algorithm) for phase in step_traffic.phases)
+            seconds = sum(_phase_seconds(phase, boxes, torus, ranks_per_node, algorithm)
+                          for phase in step_traffic.phases)
             candidates.append((round(seconds, 12), tuple(rings_cost), len(candidates), boxes))
     candidates.sort(key=lambda candidate: candidate[:3])
     embedding = step_traffic.phase(traffic.EMBEDDING)

@@ -73,17 +73,13 @@ class StepModel:
                 raise ValueError("lanes need boxes")
             return self._lane_seconds(dimension, num_bytes, model)
         if algorithm == FLAT_RINGS:
-            return self._pattern_seconds(dimension, "ring", collectives.ring(self.ranks.size(dimension)), num_bytes,
-                                         model)
-        grid = self._grid(dimension)
-        pattern = collectives.fujitsu_rules(self.ranks.size(dimension), num_bytes, grid)
-        name = "trinary" if any(stage.depth > 1 for stage in pattern) else f"{len(pattern)} stages"
-        return self._pattern_seconds(dimension, name, pattern, num_bytes, model)
+            return self._named_seconds(dimension, collectives.RING, num_bytes, model)
+        names = collectives.fujitsu_rules(self.ranks.size(dimension), num_bytes, self._grid(dimension) is not None)
+        return min(self._named_seconds(dimension, name, num_bytes, model) for name in names)
 
     def doubling_seconds(self, dimension: str, num_bytes: float, model: CostModel) -> float:
         """Return the time of recursive doubling."""
-        pattern = collectives.recursive_doubling(self.ranks.size(dimension))
-        return self._pattern_seconds(dimension, "doubling", pattern, num_bytes, model)
+        return self._named_seconds(dimension, collectives.DOUBLING, num_bytes, model)
 
     def bucket_seconds(self, dimension: str, num_bytes: float, model: CostModel) -> float | None:
         """Return the time of rings along one axis after the other, in their best order; None if groups are no grids."""
@@ -101,6 +97,14 @@ class StepModel:
     def _lane_seconds(self, dimension: str, num_bytes: float, model: CostModel) -> float:
         plan = self.rank_map.lanes(dimension)
         return choose_cut(plan, num_bytes, ALL_REDUCE, model, self.torus.link_bytes_per_s).seconds
+
+    def _named_seconds(self, dimension: str, name: str, num_bytes: float, model: CostModel) -> float:
+        size = self.ranks.size(dimension)
+        if name == collectives.TRINARY:
+            pattern = collectives.trinary(self._grid(dimension))
+        else:
+            pattern = collectives.ring(size) if name == collectives.RING else collectives.recursive_doubling(size)
+        return self._pattern_seconds(dimension, name, pattern, num_bytes, model)
 
     def _grid(self, dimension: str) -> np.ndarray | None:
         first = self.torus.coordinates(self.nodes[self.ranks.groups(dimension)[0]])

@@ -1,8 +1,8 @@
 """Fugaku's interconnect Tofu-D: its figures, its six axes, and how the three axes of a job are folded into them.
 
 A node has coordinates X Y Z A B C: units of 2 x 3 x 2 nodes (A, B, C) stand in a torus of units (X, Y, Z). A job sees
-one to three axes; a job of shape 48x6x48 has (X.A), (Y.B) and (Z.C), each walked so that logical neighbours are physical
-ones, the last and the first too.
+one to three axes; a job of shape 48x6x48 has (X.A), (Y.B) and (Z.C), each walked so that logical neighbours are
+physical ones, the last and the first too.
 
 Sources. Ajima et al., "The Tofu Interconnect D", IEEE Cluster 2018: ten ports of 6.8 GB/s (X, Y, Z two each, A 1, B 2,
 C 1), six network interfaces, 38.1 GB/s measured injection, 0.49 us for a put of 8 bytes. RIKEN and Fujitsu, "MPI User's

@@ -39,8 +39,9 @@ def build_torus(text: str) -> Torus:
     """
     shape, *words = text.split(":")
     if not re.fullmatch(rf"{_SIZE}(x{_SIZE}){{0,5}}", shape):
-        raise PlanError(f"torus {text!r} is not of the form 48x6x48", "a network has one to six axes of one node or more",
-                        "write positive sizes with x between them, and l after the size of an axis that is not closed", "--torus")
+        raise PlanError(f"torus {text!r} is not of the form 48x6x48", "a network has one to six axes of nodes",
+                        "write positive sizes with x between them, and l after the size of an axis that is not closed",
+                        "--torus")
     parts = shape.split("x")
     sizes = tuple(int(part.removesuffix(LINE)) for part in parts)
     if PLAIN not in words and LINE not in shape and is_whole_units(sizes):

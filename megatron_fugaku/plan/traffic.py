@@ -1,8 +1,8 @@
 """What a training step sends: which dimension, how many bytes, how often, counted from the configuration.
 
 Per micro-batch a transformer layer makes two tensor-parallel all-reduces forward and two backward, of
-sequence x micro-batch x hidden activations (Shoeybi et al., arXiv:1909.08053, section 3); full recomputation repeats the
-forward ones. Sequence parallelism makes each a reduce-scatter and an all-gather, and gathers twice more backward
+sequence x micro-batch x hidden activations (Shoeybi et al., arXiv:1909.08053, section 3); full recomputation repeats
+the forward ones. Sequence parallelism makes each a reduce-scatter and an all-gather, and gathers twice more backward
 (Korthikanti et al., arXiv:2205.05198, section 4.2.2), which counts as one all-reduce more. The first stage also sums
 the embedding and the last the gradient of the logits' input. A pipeline stage passes the same activations on, and
 gets gradients back. Gradients are summed once a step, in fp32, and with the distributed optimizer weights are gathered;
