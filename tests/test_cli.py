@@ -18,13 +18,15 @@ WAY = ["config", "overrides"]
 FLAGS = {
     "data": ["recipe", "stages", "--output", "--workers", "--verify"],
     "pretrain": WAY,
+    "plan": [*WAY, "--torus", "--write", "--hosts"],
     "launch": [], "launch local": [*WAY, "--num-ranks", "--dry-run"],
     "launch pjm": [*WAY, "--output", "--overwrite", "--check-files"],
     "launch slurm": [*WAY, "--output", "--overwrite", "--check-files"],
     "generate": ["run_dir", "--prompt", "--iteration", "--max-new-tokens", "--temperature", "--top-k", "--top-p",
                  "--seed", "--save"],
     "report": ["run_dir", "--output", "--trace"],
-    "bench": [], "bench comm": ["--ranks", "--sizes", "--ops", "--dtypes", "--rounds", "--json"],
+    "bench": [], "bench comm": ["--ranks", "--sizes", "--ops", "--dtypes", "--rounds", "--json",
+                                "--simulate", "--config", "--plot"],
     "doctor": ["--json"],
     "patches": [], "patches list": [], "patches explain": ["id"], "patches digests": [], "patches check": [],
 }

@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
         raise PlanError("no torus is given", "ranks cannot be laid on it", "give --torus 48x6x48 or launch.topology",
                         "--torus")
     torus = build_torus(shape)
+    hosts = _read_hosts(args, torus.num_nodes)
     step_traffic = plan_busiest_traffic(config)
     result = search_map(rank_matrix(config), torus, step_traffic, config.launch.ranks_per_node)
     print(result.rank_map.explain())
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"Modelled, {model.name}; not measured:")
         print(render_variants(comparison.variants(step_traffic, model)))
     if args.write is not None:
-        files = _render_files(result.rank_map, step_traffic, config.launch.cpus_per_rank, _read_hosts(args.hosts))
+        files = _render_files(result.rank_map, step_traffic, config.launch.cpus_per_rank, hosts)
         _write_files(args.write, files)
         print(f"Wrote {args.write}: {', '.join(sorted(files))}.")
     return 0
@@ -75,16 +76,21 @@ def _explain_lanes(rank_map) -> str:
     return "".join(lines)
 
 
-def _read_hosts(path: Path | None) -> list[str] | None:
-    from megatron_fugaku.plan.map_files import parse_hostfile
+def _read_hosts(args: argparse.Namespace, num_nodes: int) -> list[str] | None:
+    from megatron_fugaku.plan.map_files import check_hosts, parse_hostfile
 
-    if path is None:
+    if args.hosts is None:
         return None
+    if args.write is None:
+        raise PlanError("--hosts is given without --write", "names are needed for files only", "add --write DIR",
+                        "--hosts")
     try:
-        return parse_hostfile(path.read_text(encoding="utf-8"))
+        hosts = parse_hostfile(args.hosts.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}",
+        raise PlanError(f"{args.hosts} cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}",
                         "nodes have no names without it", "give a file with one host name a line", "--hosts") from error
+    check_hosts(hosts, num_nodes)
+    return hosts
 
 
 def _render_files(rank_map, step_traffic, cpus_per_rank: int | None, hosts: list[str] | None) -> dict[str, str]:
@@ -93,8 +99,6 @@ def _render_files(rank_map, step_traffic, cpus_per_rank: int | None, hosts: list
 
     coordinates = rank_map.coordinates
     nodes = map_files.row_numbers(rank_map.torus, coordinates)
-    if hosts is not None:
-        map_files.check_hosts(hosts, rank_map.torus.num_nodes)
     files = {PLACEMENT_FILE: render_map(rank_map, step_traffic),
              map_files.RANKFILE: map_files.render_rankfile(nodes, cpus_per_rank or 1, hosts)}
     if coordinates.shape[1] <= 3:
