@@ -18,7 +18,7 @@ WAY = ["config", "overrides"]
 FLAGS = {
     "data": ["recipe", "stages", "--output", "--workers", "--verify"],
     "pretrain": WAY,
-    "plan": [*WAY, "--torus", "--write", "--hosts"],
+    "plan": [*WAY, "--torus", "--algorithm", "--write", "--hosts"],
     "launch": [], "launch local": [*WAY, "--num-ranks", "--dry-run"],
     "launch pjm": [*WAY, "--output", "--overwrite", "--check-files"],
     "launch slurm": [*WAY, "--output", "--overwrite", "--check-files"],

@@ -15,6 +15,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for example launch.num_nodes=64")
     parser.add_argument("--torus", metavar="SHAPE", help="nodes per axis: 48x6x48 on Fugaku, 4x4x4, 24x12l with a line "
                         "that is not closed (default: launch.topology)")
+    parser.add_argument("--algorithm", choices=("lanes", "rings"), default="lanes", help="what the run's collectives "
+                        "are: lanes over all links of a group, or rings in the order of the ranks (default: lanes)")
     parser.add_argument("--write", type=Path, metavar="DIR", help="write vcoordfile, rankfile and placement.json there")
     parser.add_argument("--hosts", type=Path, metavar="FILE", help="names of the nodes, one a line, the first axis of "
                         "the torus fastest; also writes the host list for srun --distribution=arbitrary")
@@ -25,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from megatron_fugaku.plan.compare import Comparison, render_variants
     from megatron_fugaku.plan.cost_model import MODELS
     from megatron_fugaku.plan.map_search import search_map
+    from megatron_fugaku.plan.step_time import FLAT_RINGS, LANES
     from megatron_fugaku.plan.topology import build_torus
     from megatron_fugaku.plan.traffic import plan_busiest_traffic, rank_matrix
 
@@ -37,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
     torus = build_torus(shape)
     hosts = _read_hosts(args, torus.num_nodes)
     step_traffic = plan_busiest_traffic(config)
-    result = search_map(rank_matrix(config), torus, step_traffic, config.launch.ranks_per_node)
+    result = search_map(rank_matrix(config), torus, step_traffic, config.launch.ranks_per_node,
+                        {"lanes": LANES, "rings": FLAT_RINGS}[args.algorithm])
     print(result.rank_map.explain())
     print(f"Chosen from {result.num_maps} maps on {result.num_splits} splits of the axes: {1e3 * result.seconds:.1f} "
           f"ms of communication a step; half of them take {1e3 * result.median_s:.1f} ms or more, the worst "

@@ -60,10 +60,11 @@ def test_the_run_s_own_vectors_come_near_the_bound(published):
 
 
 def test_every_algorithm_and_size_is_there(published):
-    simulation, calls, steps, records, report = published
+    _, calls, steps, records, report = published
     assert len(calls) == 2 * 2 * 3 and len(steps) == 4
     for call in calls:
-        assert set(call.seconds) == {"lanes", "flat rings", "modelled Fujitsu MPI", "recursive doubling", "a single lane"}
+        assert set(call.seconds) == {"lanes", "flat rings", "modelled Fujitsu MPI", "recursive doubling",
+                                     "a single lane"}
         assert call.ours <= min(call.seconds["lanes"], call.seconds["recursive doubling"])
         assert all(seconds >= call.bound * (1 - 1e-9) for seconds in call.seconds.values())
     assert report.startswith("Modelled, not measured.\n") and "fold of a unit, lanes" in report

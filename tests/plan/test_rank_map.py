@@ -49,7 +49,8 @@ def test_row_order_fills_one_node_after_the_other(layout):
 def test_row_order_is_that_of_real_jobs():
     torus = build_tofu((48, 6, 48))
     nodes = row_order(torus)
-    assert torus.coordinates(nodes[[0, 1, 23, 24, 47]])[:, [0, 3]].tolist() == [[0, 0], [1, 0], [23, 0], [23, 1], [0, 1]]
+    along_x = torus.coordinates(nodes[[0, 1, 23, 24, 47]])[:, [0, 3]]
+    assert along_x.tolist() == [[0, 0], [1, 0], [23, 0], [23, 1], [0, 1]]
     assert torus.to_logical(torus.coordinates(nodes[[48, 288]])).tolist() == [[0, 1, 0], [0, 0, 1]]
 
 
