@@ -8,17 +8,19 @@ Fujitsu MPI's rules in its favour (plan/collectives.py).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from megatron_fugaku.bench.records import Record, render_columns, render_size
-from megatron_fugaku.bench.torus_targets import ROW_FUJITSU, ROW_RINGS, SHARE_OF_BOUND, STEP_RATIOS
+from megatron_fugaku.bench.torus_targets import SHARE_OF_BOUND, STEP_RATIOS
 from megatron_fugaku.config import RunConfig, build_config
 from megatron_fugaku.errors import PlanError
 from megatron_fugaku.plan.compare import SEARCHED, Comparison, Variant, render_variants
 from megatron_fugaku.plan.cost_model import FLUID, MODELS, CostModel
 from megatron_fugaku.plan.map_search import SearchResult, search_map
+from megatron_fugaku.plan.pipeline import ALL_GATHER, REDUCE_SCATTER, choose_cut
 from megatron_fugaku.plan.rank_map import RankMap, build_map
 from megatron_fugaku.plan.rank_matrix import RankMatrix
 from megatron_fugaku.plan.step_time import FLAT_RINGS, FUJITSU, LANES
@@ -65,6 +67,19 @@ class CallTimes:
     def ours(self) -> float:
         """The best of lanes, a single lane and recursive doubling, among which the size decides."""
         return min(self.seconds[name] for name in (LANES, SINGLE_LANE, DOUBLING) if name in self.seconds)
+
+
+@dataclass(frozen=True)
+class HalfTimes:
+    """Seconds of one reduce-scatter or all-gather of the run's own vector, on the searched map."""
+
+    dimension: str
+    operation: str
+    num_bytes: int
+    model: CostModel
+    lanes: float
+    ring: float
+    bound: float
 
 
 class Simulation:
@@ -137,6 +152,17 @@ class Simulation:
                 for model in MODELS for dimension in self.dimensions
                 for num_bytes in sorted({*sizes, self.own_bytes(dimension)})]
 
+    def halves(self) -> list[HalfTimes]:
+        """Return the times of the run's own vectors when they are only scattered or only gathered."""
+        found = []
+        for model, dimension, operation in itertools.product(MODELS, self.dimensions, (REDUCE_SCATTER, ALL_GATHER)):
+            num_bytes, plan = self.own_bytes(dimension), self.rank_map.lanes(dimension)
+            ring = self.comparison.model_of(SEARCHED).collective_seconds(dimension, num_bytes, FLAT_RINGS, model) / 2
+            lanes = choose_cut(plan, num_bytes, operation, model, self.torus.link_bytes_per_s).seconds
+            bound = plan.bound / 2 * num_bytes / self.torus.link_bytes_per_s
+            found.append(HalfTimes(dimension, operation, num_bytes, model, lanes, ring, bound))
+        return found
+
     def steps(self) -> list[tuple[Traffic, CostModel, list[Variant]]]:
         """Return the variants of a step for each traffic and model; none without a run."""
         if self.config is None:
@@ -155,12 +181,25 @@ def call_records(simulation: Simulation, calls: list[CallTimes]) -> Iterator[Rec
         where = simulation.explain_groups(call.dimension)
         case = f"all_reduce {render_size(call.num_bytes)} in groups of {where}, {call.model.name}"
         own = simulation.is_published and call.num_bytes == simulation.own_bytes(call.dimension)
-        peers = {BOUND: call.bound, **{name: found for name, found in call.seconds.items() if name != LANES}}
-        if call.model is not FLUID:
-            peers[REACHABLE_BOUND] = call.bound / call.model.efficiency
-        for peer, seconds in peers.items():
-            target = SHARE_OF_BOUND[call.model.name] if own and peer in (BOUND, REACHABLE_BOUND) else None
-            yield Record(BENCHMARK, case, "modelled_time_per_call", 1e6 * call.ours, "us", peer, 1e6 * seconds, target)
+        peers = {name: found for name, found in call.seconds.items() if name != LANES}
+        yield from _collective_records(case, call.model, call.ours, call.bound, peers, own)
+
+
+def half_records(simulation: Simulation, halves: list[HalfTimes]) -> Iterator[Record]:
+    """Yield a record per reduce-scatter or all-gather and peer."""
+    for half in halves:
+        where = simulation.explain_groups(half.dimension)
+        case = f"{half.operation} {render_size(half.num_bytes)} in groups of {where}, {half.model.name}"
+        yield from _collective_records(case, half.model, half.lanes, half.bound, {FLAT_RINGS: half.ring},
+                                       simulation.is_published)
+
+
+def _collective_records(case: str, model: CostModel, ours: float, bound: float, peers: dict[str, float],
+                        is_judged: bool) -> Iterator[Record]:
+    bounds = {BOUND: bound} if model is FLUID else {BOUND: bound, REACHABLE_BOUND: bound / model.efficiency}
+    for peer, seconds in {**bounds, **peers}.items():
+        target = SHARE_OF_BOUND[model.name] if is_judged and peer in bounds else None
+        yield Record(BENCHMARK, case, "modelled_time_per_call", 1e6 * ours, "us", peer, 1e6 * seconds, target)
 
 
 def step_records(simulation: Simulation,
@@ -202,12 +241,22 @@ def render_calls(simulation: Simulation, calls: list[CallTimes], dimension: str,
     return f"{simulation.explain_groups(dimension)}, {model.name}\n" + render_columns(header, rows)
 
 
-def render_report(simulation: Simulation, calls: list[CallTimes],
+def render_halves(simulation: Simulation, halves: list[HalfTimes]) -> str:
+    """Return the table of reduce-scatters and all-gathers."""
+    header = ("the run's own vectors, us", "bound", "lanes", "ring", "lanes/bound", "ring/lanes")
+    rows = [[f"{half.operation} {simulation.explain_groups(half.dimension)}, {half.model.name}",
+             *(f"{1e6 * seconds:.1f}" for seconds in (half.bound, half.lanes, half.ring)),
+             f"{100 * half.bound / half.lanes:.2f} %", f"{half.ring / half.lanes:.2f}"] for half in halves]
+    return render_columns(header, rows)
+
+
+def render_report(simulation: Simulation, calls: list[CallTimes], halves: list[HalfTimes],
                   steps: list[tuple[Traffic, CostModel, list[Variant]]], records: list[Record]) -> str:
     """Return all tables and how many targets are met."""
     parts = ["Modelled, not measured.", simulation.rank_map.explain(), ""]
     for dimension in simulation.dimensions:
         parts += [render_calls(simulation, calls, dimension, model) for model in MODELS]
+    parts.append(render_halves(simulation, halves))
     for step_traffic, model, variants in steps:
         parts += [f"A step of {step_traffic.name}, {model.name}", render_variants(variants)]
     judged = [record for record in records if record.ok is not None]
@@ -223,9 +272,6 @@ def simulate(shape: str, config: RunConfig | None = None,
              sizes: tuple[int, ...] = SIZES) -> tuple[Simulation, list[CallTimes], list, list[Record], str]:
     """Return (simulation, calls, steps, records, report) of a torus."""
     simulation = Simulation(shape, config)
-    calls, steps = simulation.calls(sizes), simulation.steps()
-    records = [*call_records(simulation, calls), *step_records(simulation, steps)]
-    return simulation, calls, steps, records, render_report(simulation, calls, steps, records)
-
-
-__all__ = ["ROW_FUJITSU", "ROW_RINGS", "Simulation", "call_records", "render_report", "simulate", "step_records"]
+    calls, halves, steps = simulation.calls(sizes), simulation.halves(), simulation.steps()
+    records = [*call_records(simulation, calls), *half_records(simulation, halves), *step_records(simulation, steps)]
+    return simulation, calls, steps, records, render_report(simulation, calls, halves, steps, records)

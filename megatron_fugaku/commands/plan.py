@@ -60,9 +60,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _explain_traffic(step_traffic) -> str:
-    names = {"tp": "TP all-reduces", "pp": "PP messages", "dp": "DP all-reduces",
-             "embedding": "all-reduces of the tied embedding"}
-    parts = [f"{phase.count} {names[phase.kind]} of {phase.num_bytes / 1e6:.2f} MB" for phase in step_traffic.phases]
+    names = {"tp": "TP all-reduce", "pp": "PP message", "dp": "DP all-reduce",
+             "embedding": "all-reduce of the tied embedding"}
+    parts = [f"{phase.count} x {names[phase.kind]} of {phase.num_bytes / 1e6:.2f} MB" for phase in step_traffic.phases]
     return f"A rank's messages in a step ({step_traffic.name}): {', '.join(parts) or 'none'}."
 
 

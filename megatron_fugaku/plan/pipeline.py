@@ -18,7 +18,7 @@ from megatron_fugaku.plan.tofu import NUM_INTERFACES
 
 #: A shorter part of a lane is not worth a segment of its own.
 LEAST_SEGMENT_BYTES = 2048
-_SEGMENTS = (1, 2, 4, 8, 16, 32, 64, 128)
+_SEGMENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _WINDOWS = (1, 2)
 _LARGE_BYTES = float(1 << 30)
 #: Beyond this times the best, more segments will not help either.

@@ -10,6 +10,7 @@ import pytest
 from megatron_fugaku.bench import torus as bench
 from megatron_fugaku.bench.records import render_json_lines
 from megatron_fugaku.bench.torus_plot import plot_simulation
+from megatron_fugaku.bench.torus_targets import ROW_FUJITSU, ROW_RINGS
 from megatron_fugaku.config import build_config, load_config
 from megatron_fugaku.errors import EnvironmentError, PlanError
 from megatron_fugaku.plan.traffic import plan_busiest_traffic, plan_traffic
@@ -39,24 +40,25 @@ def test_a_step_meets_its_targets(published, payload, factor, model):
     records = published[3]
     for scope in ("TP and DP", "all phases"):
         words = (scope, "a middle stage without recomputation", payload, model)
-        rings, = ratios(records, words, bench.ROW_RINGS)
-        rules, = ratios(records, words, bench.ROW_FUJITSU)
+        rings, = ratios(records, words, ROW_RINGS)
+        rules, = ratios(records, words, ROW_FUJITSU)
         assert rings >= 5.5 * factor and rules >= 3.5 * factor
         busiest = (scope, "stage 0 as configured", payload, model)
-        assert min(ratios(records, busiest, bench.ROW_RINGS)) >= 5.25 * factor
-        assert min(ratios(records, busiest, bench.ROW_FUJITSU)) >= 3.5 * factor
+        assert min(ratios(records, busiest, ROW_RINGS)) >= 5.25 * factor
+        assert min(ratios(records, busiest, ROW_FUJITSU)) >= 3.5 * factor
 
 
 def test_the_run_s_own_vectors_come_near_the_bound(published):
     simulation, records = published[0], published[3]
     for dimension, name in (("tp", "41472 KiB"), ("dp", f"{simulation.own_bytes('dp')} B")):
-        where = f" {name} in groups of {simulation.explain_groups(dimension)}, "
-        fluid, = ratios(records, (where, "fluid"), bench.BOUND)
-        slower, = ratios(records, (where, "with overheads"), bench.BOUND)
-        reachable, = ratios(records, (where, "with overheads"), bench.REACHABLE_BOUND)
-        assert fluid >= 0.99 and reachable >= 0.99
-        # Links give 93 % in this model, so this is 0.93 less what latency and filling the pipeline take.
-        assert 0.92 <= slower < 0.93
+        for operation in ("all_reduce", "reduce_scatter", "all_gather"):
+            where = f"{operation} {name} in groups of {simulation.explain_groups(dimension)}, "
+            fluid, = ratios(records, (where, "fluid"), bench.BOUND)
+            slower, = ratios(records, (where, "with overheads"), bench.BOUND)
+            reachable, = ratios(records, (where, "with overheads"), bench.REACHABLE_BOUND)
+            assert fluid >= 0.99 and reachable >= 0.98
+            # Links give 93 % in this model, so this is 0.93 less what latency and filling the pipeline take.
+            assert 0.915 <= slower < 0.93
 
 
 def test_every_algorithm_and_size_is_there(published):
@@ -69,7 +71,7 @@ def test_every_algorithm_and_size_is_there(published):
         assert all(seconds >= call.bound * (1 - 1e-9) for seconds in call.seconds.values())
     assert report.startswith("Modelled, not measured.\n") and "fold of a unit, lanes" in report
     judged = [record for record in records if record.target is not None]
-    assert len(judged) == 6 + 2 * 2 * 2 * 4
+    assert len(judged) == 3 * 6 + 2 * 2 * 2 * 4
     assert f"{sum(record.ok for record in judged)} of {len(judged)} targets met" in report
     for line in render_json_lines(records).splitlines():
         record = json.loads(line)
