@@ -24,8 +24,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Search, explain, compare, and write what was asked for."""
-    from megatron_fugaku.plan.compare import Comparison, render_variants
-    from megatron_fugaku.plan.cost_model import MODELS
     from megatron_fugaku.plan.map_search import search_map
     from megatron_fugaku.plan.step_time import FLAT_RINGS, LANES
     from megatron_fugaku.plan.topology import build_torus
@@ -43,6 +41,21 @@ def run(args: argparse.Namespace) -> int:
     result = search_map(rank_matrix(config), torus, step_traffic, config.launch.ranks_per_node,
                         {"lanes": LANES, "rings": FLAT_RINGS}[args.algorithm])
     print(result.rank_map.explain())
+    if torus.num_nodes == 1:
+        print("All ranks share one node; no message passes a link.")
+    else:
+        _explain(result, step_traffic)
+    if args.write is not None:
+        files = _render_files(result.rank_map, step_traffic, config.launch.cpus_per_rank, hosts)
+        _write_files(args.write, files)
+        print(f"Wrote {args.write}: {', '.join(sorted(files))}.")
+    return 0
+
+
+def _explain(result, step_traffic) -> None:
+    from megatron_fugaku.plan.compare import Comparison, render_variants
+    from megatron_fugaku.plan.cost_model import MODELS
+
     print(f"Chosen from {result.num_maps} maps on {result.num_splits} splits of the axes: {1e3 * result.seconds:.1f} "
           f"ms of communication a step; half of them take {1e3 * result.median_s:.1f} ms or more, the worst "
           f"{1e3 * result.worst_s:.1f} ms.\n")
@@ -52,11 +65,6 @@ def run(args: argparse.Namespace) -> int:
     for model in MODELS:
         print(f"Modelled, {model.name}; not measured:")
         print(render_variants(comparison.variants(step_traffic, model)))
-    if args.write is not None:
-        files = _render_files(result.rank_map, step_traffic, config.launch.cpus_per_rank, hosts)
-        _write_files(args.write, files)
-        print(f"Wrote {args.write}: {', '.join(sorted(files))}.")
-    return 0
 
 
 def _explain_traffic(step_traffic) -> str:

@@ -90,7 +90,10 @@ class StepModel:
                    for index, pattern in enumerate(collectives.bucket(grid)))
 
     def lane_loads(self, dimension: str) -> tuple[Load, ...]:
-        """Return the load of all lanes of a dimension at once, by the routes of their messages; one rank per node."""
+        """Return the load of all lanes of a dimension at once, by the routes of their messages.
+
+        Ranks of a group that share a node send what one of them would, each its part.
+        """
         pattern = collectives.lanes(self.rank_map.lanes(dimension), self.rank_map.positions(dimension))
         return self._measure(dimension, "lanes", pattern)
 

@@ -56,6 +56,12 @@ def test_the_torus_of_the_run_is_the_default(folder, capsys):
     assert (folder / "map" / "rankfile").read_text().startswith("rank 0=+n0 slot=0\n")
 
 
+def test_ranks_of_one_node(folder, capsys):
+    assert cli.main(["plan", "run.yaml", "launch.num_nodes=1", "launch.ranks_per_node=24", "--torus", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "TP 6 on ranks of a node 6" in out and out.endswith("All ranks share one node; no message passes a link.\n")
+
+
 def test_more_than_three_axes_have_no_vcoordfile(folder):
     assert cli.main(["plan", "run.yaml", "--torus", "2x3x2x2", "--write", "map"]) == 0
     assert sorted(path.name for path in (folder / "map").iterdir()) == ["placement.json", "rankfile"]

@@ -27,6 +27,12 @@ def test_row_order_with_flat_rings_shares_links_six_times():
     assert seconds["pp"] == pytest.approx(14 * 6 * ACTIVATIONS / LINK)
 
 
+def test_simgrid_says_the_same_of_a_crowded_network():
+    """1,728 ranks of one stage in row order, six DP rings at a time, as MPI programs on SimGrid's torus: 1,907 ms."""
+    model = StepModel(TORUS, RANKS, row_order(TORUS))
+    assert model.collective_seconds("dp", GRADIENTS, FLAT_RINGS, FLUID) == pytest.approx(1.907, rel=0.01)
+
+
 def test_fujitsu_rules_in_row_order():
     """Three trees, reduction and broadcast after each other, X edges shared by six groups."""
     seconds = StepModel(TORUS, RANKS, row_order(TORUS)).step(TRAFFIC, FUJITSU, FLUID).seconds
