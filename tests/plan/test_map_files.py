@@ -10,7 +10,7 @@ from megatron_fugaku.plan.map_search import search_map
 from megatron_fugaku.plan.topology import build_torus
 
 
-@settings(max_examples=40)
+@settings(max_examples=150)
 @given(layouts(most_ranks=512), traffics(), st.sampled_from([None, 1, 12]))
 def test_every_file_brings_every_rank_to_its_node(layout, traffic, cpus):
     ranks, torus, per_node = layout

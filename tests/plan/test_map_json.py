@@ -16,7 +16,7 @@ from megatron_fugaku.plan.traffic import Phase, Traffic
 TRAFFIC = Traffic("test", (Phase("tp", 4e7, 140), Phase("pp", 4e7, 14), Phase("dp", 1e9, 1)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=150)
 @given(layouts(most_ranks=512), traffics())
 def test_a_map_can_be_read_back(layout, traffic):
     ranks, torus, per_node = layout

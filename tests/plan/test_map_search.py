@@ -1,7 +1,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from torus_layouts import layouts, traffics
 
 from megatron_fugaku.plan.boxes import PRIORITY, best_walk, iterate_splits, nestings
@@ -38,21 +38,23 @@ def routed_seconds(rank_map, traffic):
     return total
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=150)
 @given(layouts(most_ranks=128, per_node=(1,)), traffics())
 def test_the_best_map_is_the_best_of_all_by_its_routes(layout, traffic):
     ranks, torus, per_node = layout
     found = search_map(ranks, torus, traffic, per_node)
-    if found.num_maps > 60:
-        return
+    assume(found.num_maps <= 150)
     times = [routed_seconds(rank_map, traffic) for rank_map in every_map(ranks, torus, per_node)]
     assert found.num_maps == len(times)
     # Boxes tell no less than routes do; more where a pipeline's hop takes the shorter way round.
     assert routed_seconds(found.rank_map, traffic) <= found.seconds * (1 + 1e-6)
     assert found.seconds >= min(times) * (1 - 1e-6)
+    # Where no hop can go the other way round, boxes and routes agree for every map.
+    if not any(axis.closes for axis in torus.axes):
+        assert found.seconds == pytest.approx(min(times), rel=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=150)
 @given(layouts(most_ranks=512))
 def test_links_carry_what_the_lanes_plan(layout):
     """Routes of all messages of all groups at once, on the machine, against the load that the shares were chosen by."""

@@ -15,7 +15,7 @@ from megatron_fugaku.plan.traffic import Phase, Traffic
 MODEL_PARALLEL = Traffic("test", (Phase("tp", 4e7, 140), Phase("pp", 4e7, 14), Phase("dp", 1e9, 1)))
 
 
-@settings(max_examples=60)
+@settings(max_examples=150)
 @given(layouts(), traffics())
 def test_every_node_gets_its_ranks_and_groups_lie_on_boxes(layout, traffic):
     ranks, torus, per_node = layout
