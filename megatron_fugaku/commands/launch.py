@@ -7,18 +7,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from megatron_fugaku.cli import OverridesParser
 from megatron_fugaku.config import RunConfig, check_config, load_config
-
-
-class OverridesParser(argparse.ArgumentParser):
-    """Accepts ``KEY=VALUE`` arguments after options too, where argparse by itself stops taking positional ones."""
-
-    def parse_known_args(self, args=None, namespace=None):
-        """As argparse's, with late overrides moved to where the early ones are."""
-        namespace, extras = super().parse_known_args(args, namespace)
-        late = [text for text in extras if "=" in text and not text.startswith("-")]
-        namespace.overrides = [*namespace.overrides, *late]
-        return namespace, [text for text in extras if text not in late]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

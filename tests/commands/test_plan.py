@@ -57,7 +57,8 @@ def test_the_torus_of_the_run_is_the_default(folder, capsys):
 
 
 def test_ranks_of_one_node(folder, capsys):
-    assert cli.main(["plan", "run.yaml", "launch.num_nodes=1", "launch.ranks_per_node=24", "--torus", "1"]) == 0
+    # Overrides may stand before and after options.
+    assert cli.main(["plan", "run.yaml", "launch.num_nodes=1", "--torus", "1", "launch.ranks_per_node=24"]) == 0
     out = capsys.readouterr().out
     assert "TP 6 on ranks of a node 6" in out and out.endswith("All ranks share one node; no message passes a link.\n")
 
