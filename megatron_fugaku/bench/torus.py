@@ -47,6 +47,7 @@ FUGAKU_13B = {
     "optimizer": {"lr": 1e-4},
     "launch": {"num_nodes": 13824},
 }
+PUBLISHED_JOB = (48, 6, 48)
 #: The vcoordfile of the published run is not public. This is the map that its team's words suggest: a TP group in the
 #: 2 x 3 nodes A.B of a Tofu unit.
 FOLD_AXES = {"tp": {"B": (3, 1), "A": (2, 1)}, "dp": {"X": (24, 1), "Z": (12, 2)},
@@ -98,8 +99,12 @@ class Simulation:
         """
         self.torus: Torus = build_torus(shape)
         published = build_config(FUGAKU_13B)
-        self.is_published = config is None and self.torus.num_nodes == published.num_ranks
-        self.config = published if self.is_published else config
+        if config is None and self.torus.num_nodes == published.num_ranks:
+            config = published
+        # Targets are those of the published run on its own nodes.
+        self.is_published = config is published and self.torus.logical_sizes == PUBLISHED_JOB \
+            and isinstance(self.torus, TofuTorus)
+        self.config = config
         if self.config is None:
             if self.torus.num_nodes == 1:
                 raise PlanError(f"the torus {shape} has one node", "nothing is sent", "give a larger one", "--simulate")
@@ -121,7 +126,7 @@ class Simulation:
     def comparison(self) -> Comparison:
         """The placements, their link loads measured once."""
         others = {}
-        if self.is_published and isinstance(self.torus, TofuTorus) and self.torus.job == (48, 6, 48):
+        if self.is_published:
             others[FOLD] = build_map(self.ranks, self.torus, FOLD_AXES)
         return Comparison(self.rank_map, others)
 
