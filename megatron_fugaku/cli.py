@@ -19,6 +19,7 @@ from megatron_fugaku.processor import check_processor
 VERBS = {
     "data": "build a corpus, train a tokenizer, write Megatron .bin/.idx token files",
     "pretrain": "train a model from one YAML file; start it under mpirun or srun",
+    "plan": "lay the ranks of a run on a torus of nodes, and write the files that put them there",
     "launch": "start a run on this machine, or write its job folder for PJM or Slurm",
     "generate": "continue a prompt with a checkpoint",
     "report": "write the HTML report of a run folder",
@@ -32,6 +33,19 @@ VERBS = {
 # An error that every rank meets is said once, by rank 0, whose end ends the job; the others wait so long before they
 # say it too, in case that they alone met it.
 OTHER_RANKS_WAIT_S = 6.0
+
+
+class OverridesParser(argparse.ArgumentParser):
+    """Accepts ``KEY=VALUE`` arguments after options too, where argparse by itself stops taking positional ones."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        """As argparse's, with late overrides moved to where the early ones are, for verbs that take any."""
+        namespace, extras = super().parse_known_args(args, namespace)
+        if not hasattr(namespace, "overrides"):
+            return namespace, extras
+        late = [text for text in extras if "=" in text and not text.startswith("-")]
+        namespace.overrides = [*namespace.overrides, *late]
+        return namespace, [text for text in extras if text not in late]
 
 
 def _let_rank_0_speak_first() -> None:
@@ -50,7 +64,7 @@ def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
     """Return the parser; only ``verb``'s own module is imported, the other verbs are names with a help line."""
     parser = argparse.ArgumentParser(prog="mfugaku", description="LLM training on CPU supercomputers.")
     parser.add_argument("--version", action="version", version=f"mfugaku {__version__}")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=OverridesParser)
     for name, help_line in VERBS.items():
         child = verbs.add_parser(name, help=help_line, description=help_line)
         if name == verb:

@@ -18,6 +18,7 @@ WAY = ["config", "overrides"]
 FLAGS = {
     "data": ["recipe", "stages", "--output", "--workers", "--verify"],
     "pretrain": WAY,
+    "plan": [*WAY, "--torus", "--algorithm", "--write", "--hosts"],
     "launch": [], "launch local": [*WAY, "--num-ranks", "--dry-run"],
     "launch pjm": [*WAY, "--output", "--overwrite", "--check-files"],
     "launch slurm": [*WAY, "--output", "--overwrite", "--check-files"],
@@ -25,7 +26,8 @@ FLAGS = {
                  "--seed", "--save"],
     "report": ["run_dir", "--output", "--trace"],
     "xray": ["run_dir", "--min-wait", "--trace"],
-    "bench": [], "bench comm": ["--ranks", "--sizes", "--ops", "--dtypes", "--rounds", "--json"],
+    "bench": [], "bench comm": ["--ranks", "--sizes", "--ops", "--dtypes", "--rounds", "--json",
+                                "--simulate", "--config", "--plot"],
     "doctor": ["--json"],
     "patches": [], "patches list": [], "patches explain": ["id"], "patches digests": [], "patches check": [],
 }

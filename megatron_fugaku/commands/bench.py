@@ -1,11 +1,11 @@
-"""``mfugaku bench comm``."""
+"""``mfugaku bench comm``: on this machine, or with ``--simulate`` by a model of a torus."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from megatron_fugaku.errors import EnvironmentError
+from megatron_fugaku.errors import ConfigError, EnvironmentError
 
 
 def _list_of(parse):
@@ -43,23 +43,60 @@ def configure(parser: argparse.ArgumentParser) -> None:
     comm.add_argument("--rounds", type=int, default=Plan.num_rounds, metavar="N",
                       help=f"rounds, of which the best counts (default: {Plan.num_rounds})")
     comm.add_argument("--json", type=Path, metavar="PATH", help="also write one line of JSON per comparison")
+    comm.add_argument("--simulate", metavar="SHAPE", help="start nothing; model all-reduces of 1 KiB to 1 GiB and a "
+                      "step's communication on a torus such as 48x6x48 (of --sizes, if given)")
+    comm.add_argument("--config", metavar="CONFIG", help="run to simulate (default: the 13B run on 48x6x48, else "
+                      "one group of all nodes)")
+    comm.add_argument("--plot", type=Path, metavar="PATH", help="with --simulate: also draw the figures")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print a table and how many targets are met; the exit code does not depend on them."""
-    from megatron_fugaku.atomic_file import write_text_atomically
-    from megatron_fugaku.bench.comm import Plan, compare, measure, render_table, render_verdict
+    """Measure or model, print tables and how many targets are met; the exit code does not depend on them."""
     from megatron_fugaku.bench.records import render_json_lines
 
+    records = _simulate(args) if args.simulate is not None else _measure(args)
+    if args.json is not None:
+        _write(args.json, render_json_lines(records))
+    return 0
+
+
+def _measure(args: argparse.Namespace) -> list:
+    from megatron_fugaku.bench.comm import Plan, compare, measure, render_table, render_verdict
+
+    for option, value in (("--config", args.config), ("--plot", args.plot)):
+        if value is not None:
+            raise ConfigError(f"{option} is given without --simulate", "a measurement has neither a run nor a figure",
+                              "add --simulate 48x6x48 or leave it out", option)
     outcome = measure(Plan(args.ranks, args.sizes, args.ops, args.dtypes, args.rounds))
     records = compare(outcome)
     print(outcome.render_conditions())
     print(render_table(records), end="")
     print(render_verdict(records), end="")
-    if args.json is not None:
-        try:
-            write_text_atomically(args.json, render_json_lines(records))
-        except OSError as error:
-            raise EnvironmentError(f"{args.json} cannot be written: {error.strerror}", "the measurements are lost",
-                                   "choose another path", "--json") from error
-    return 0
+    return records
+
+
+def _simulate(args: argparse.Namespace) -> list:
+    from megatron_fugaku.bench import comm, torus
+    from megatron_fugaku.bench.torus_plot import plot_simulation
+    from megatron_fugaku.config import check_config, load_config
+
+    config = None
+    if args.config is not None:
+        config = load_config(args.config, [])
+        check_config(config, files=False)
+    sizes = torus.SIZES if args.sizes is comm.SIZES else args.sizes
+    simulation, calls, steps, records, report = torus.simulate(args.simulate, config, sizes)
+    print(report, end="")
+    if args.plot is not None:
+        plot_simulation(args.plot, simulation, calls, steps)
+    return records
+
+
+def _write(path: Path, text: str) -> None:
+    from megatron_fugaku.atomic_file import write_text_atomically
+
+    try:
+        write_text_atomically(path, text)
+    except OSError as error:
+        raise EnvironmentError(f"{path} cannot be written: {error.strerror}", "the records are lost",
+                               "choose another path", "--json") from error

@@ -9,21 +9,11 @@ import time
 from pathlib import Path
 
 from megatron_fugaku import environment
+from megatron_fugaku.cli import OverridesParser
 from megatron_fugaku.config import RunConfig, check_config, load_config
 from megatron_fugaku.errors import CommError, DataError, LaunchError
 
 MAX_SENTENCES = 8
-
-
-class OverridesParser(argparse.ArgumentParser):
-    """Accepts ``KEY=VALUE`` arguments after options too, where argparse by itself stops taking positional ones."""
-
-    def parse_known_args(self, args=None, namespace=None):
-        """As argparse's, with late overrides moved to where the early ones are."""
-        namespace, extras = super().parse_known_args(args, namespace)
-        late = [text for text in extras if "=" in text and not text.startswith("-")]
-        namespace.overrides = [*namespace.overrides, *late]
-        return namespace, [text for text in extras if text not in late]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

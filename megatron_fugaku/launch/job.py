@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -13,12 +12,17 @@ from pathlib import Path
 
 from megatron_fugaku.config import RunConfig, data_parallel_size, dump_config
 from megatron_fugaku.errors import LaunchError, PlanError
+from megatron_fugaku.plan.map_files import VCOORDFILE, render_vcoordfile
+from megatron_fugaku.plan.map_json import PLACEMENT_FILE, render_map
+from megatron_fugaku.plan.map_search import search_map
 from megatron_fugaku.plan.memory import GIB, MemoryPlan, check_memory, plan_memory
-from megatron_fugaku.plan.rank_matrix import RankMatrix
-from megatron_fugaku.plan.torus import TorusMap, parse_torus, plan_torus
+from megatron_fugaku.plan.rank_map import RankMap
+from megatron_fugaku.plan.step_time import FLAT_RINGS
+from megatron_fugaku.plan.topology import build_torus, parse_torus
+from megatron_fugaku.plan.traffic import plan_busiest_traffic, rank_matrix
 
 SYSTEMS = ("pjm", "slurm")
-_PLACEMENT_FILES = {"pjm": "vcoordfile"}
+_PLACEMENT_FILES = {"pjm": VCOORDFILE}
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ def quote_for_shell(text: str) -> str:
     return f'"{escaped}"'
 
 
-def plan_placement(config: RunConfig) -> TorusMap | None:
-    """Return the map of ranks to the torus that ``launch`` names; None when it names none.
+def plan_placement(config: RunConfig) -> RankMap | None:
+    """Return the best map for collectives by rings onto the torus that ``launch`` names; None when it names none.
 
     Raises:
         PlanError: topology, pjm.node, num_nodes and the parallel sizes do not agree.
@@ -57,10 +61,10 @@ def plan_placement(config: RunConfig) -> TorusMap | None:
                             "launch.topology")
     if launch.topology is None:
         return None
-    parallel = config.parallel
-    ranks = RankMatrix(parallel.tensor_model_parallel_size, data_parallel_size(config, config.num_ranks),
-                       parallel.pipeline_model_parallel_size)
-    return plan_torus(ranks, parse_torus(launch.topology), launch.ranks_per_node)
+    parse_torus(launch.topology)  # jobs have one to three axes
+    # Rings: what carries the messages today knows nothing of lanes.
+    return search_map(rank_matrix(config), build_torus(launch.topology), plan_busiest_traffic(config),
+                      launch.ranks_per_node, FLAT_RINGS).rank_map
 
 
 def estimate_memory(config: RunConfig) -> MemoryPlan | None:
@@ -123,8 +127,8 @@ def render_job(config: RunConfig, system: str, folder: str) -> Job:
              "config.yaml": dump_config(config), "README.txt": render("README.txt.j2")}
     if placement is not None:
         cores = launch.cpus_per_rank if launch.ranks_per_node > 1 else None
-        files["vcoordfile"] = placement.render_vcoordfile(cores)
-        files["placement.json"] = json.dumps(placement.describe(), indent=2) + "\n"
+        files[VCOORDFILE] = render_vcoordfile(placement.coordinates, cores)
+        files[PLACEMENT_FILE] = render_map(placement, plan_busiest_traffic(config))
     lines = [context["layout"] + "."]
     lines += [placement.explain()] if placement else []
     lines.append(f"Memory:\n{memory.explain()}" if memory else "Memory: not estimated, model.vocab_size is not given.")

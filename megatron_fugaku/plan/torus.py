@@ -1,238 +1,139 @@
-"""Ranks onto a torus of nodes: axis-aligned maps, the best of them, and Fujitsu's vcoordfile.
+"""A torus of nodes: axes that are closed to rings or end, its routes, and the bytes that every link carries.
 
-A job on Fugaku sees its nodes as a logical 1D to 3D torus such as 48x6x48; the axes are (X.A), (Y.B) and (Z.C) of
-Tofu-D walked so that logical neighbours are physical ones. Every parallel dimension is given a box of nodes: per axis
-an extent and a stride. Within its box a group walks boustrophedon, so that consecutive members are one stride apart.
-Ranks that share a node count as an axis of their own on which a hop costs nothing.
+A message goes along one axis after the other, the shorter way round on a ring. Links are full duplex, so each direction
+counts by itself. Two nodes alone on an axis share one link, however the axis is wired.
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
-import re
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from megatron_fugaku.errors import PlanError
-from megatron_fugaku.plan.rank_matrix import RankMatrix
-
-AXIS_NAMES = "XYZ"
-NODE_AXIS = 0
-# Tensor parallelism exchanges most bytes, in the critical path; then gradients; pipeline messages are the fewest.
-PRIORITY = ("tp", "dp", "pp")
-
-
-def parse_torus(text: str) -> tuple[int, ...]:
-    """Turn ``48x6x48`` (or ``48x6x48:torus:strict-io``) into ``(48, 6, 48)``.
-
-    Raises:
-        PlanError: it has not one to three positive sizes.
-    """
-    shape = text.split(":")[0]
-    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){0,2}", shape):
-        raise PlanError(f"torus {text!r} is not of the form 48x6x48", "nodes are numbered along one to three axes",
-                        "write one to three positive sizes with x between them", "launch.topology")
-    return tuple(int(size) for size in shape.split("x"))
+UP, DOWN = 0, 1
 
 
 @dataclass(frozen=True)
-class Box:
-    """The nodes of one group: ``extents`` and ``strides`` per axis (axis 0 is inside a node), walked in ``order``.
+class Axis:
+    """One axis: its name, its nodes, and whether the last is a neighbour of the first."""
 
-    ``order`` lists the axes from the one that changes fastest.
-    """
-
-    extents: tuple[int, ...]
-    strides: tuple[int, ...]
-    order: tuple[int, ...]
-
-    def walk(self) -> np.ndarray:
-        """Return the offset of each member along each axis, int64 of shape (members, axes)."""
-        num = int(np.prod(self.extents))
-        offsets = np.zeros((num, len(self.extents)), np.int64)
-        rest = np.arange(num)
-        for axis in self.order:
-            rest, digit = np.divmod(rest, self.extents[axis])
-            # Every other sweep runs backwards: consecutive members then differ on one axis only.
-            offsets[:, axis] = np.where(rest % 2 == 1, self.extents[axis] - 1 - digit, digit) * self.strides[axis]
-        return offsets
-
-
-@functools.cache
-def ring_cost(extents: tuple[int, ...], strides: tuple[int, ...], order: tuple[int, ...],
-              sizes: tuple[int, ...]) -> tuple[int, int, int]:
-    """Return (longest step, all hops, closing hops) of a box's walk closed to a ring, on a torus of ``sizes``.
-
-    The longest step is also the number of groups that share the busiest link: a stride of s interleaves s groups.
-    """
-    closing = longest = total = 0
-    sweeps = int(np.prod(extents, dtype=np.int64))
-    for axis in order:
-        extent, stride, size = extents[axis], strides[axis], sizes[axis]
-        members_outside = sweeps // extent
-        if axis != NODE_AXIS and extent > 1:
-            hop = min(stride, size - stride)
-            longest = max(longest, hop)
-            total += (extent - 1) * members_outside * hop
-            # The last member stands at the far end when the number of sweeps is odd, and always on the last axis.
-            if members_outside % 2 == 1:
-                distance = (extent - 1) * stride
-                closing += min(distance, size - distance)
-        sweeps = members_outside
-    return longest, total + closing, closing
-
-
-@dataclass(frozen=True)
-class TorusMap:
-    """A placement of all ranks.
-
-    Attributes:
-        torus: nodes per axis.
-        ranks_per_node: ranks that share a node.
-        ranks: the rank matrix.
-        boxes: the box of each dimension, by "tp", "dp", "pp".
-    """
-
-    torus: tuple[int, ...]
-    ranks_per_node: int
-    ranks: RankMatrix
-    boxes: dict[str, Box]
+    name: str
+    size: int
+    is_ring: bool = True
 
     @property
+    def closes(self) -> bool:
+        """Whether going round is another way: two nodes have one link only."""
+        return self.is_ring and self.size > 2
+
+    @property
+    def num_ports(self) -> int:
+        """Links by which every node, the one at an end included, can send along this axis."""
+        return 0 if self.size == 1 else 2 if self.closes else 1
+
+
+@dataclass(frozen=True)
+class Torus:
+    """Nodes numbered with the last axis fastest.
+
+    Attributes:
+        axes: the axes.
+        routing: the order in which a message goes along them, as indices; empty for the order of ``axes``.
+        link_bytes_per_s: of one link in one direction.
+        num_interfaces: messages that a node can send at once at the full rate of a link.
+    """
+
+    axes: tuple[Axis, ...]
+    routing: tuple[int, ...] = ()
+    link_bytes_per_s: float = 6.8e9
+    num_interfaces: int = 6
+
+    @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """Extent of every axis, the one inside a node first."""
-        return (self.ranks_per_node, *self.torus)
+        """Nodes per axis."""
+        return tuple(axis.size for axis in self.axes)
 
-    def coordinates(self) -> np.ndarray:
-        """Return the node of every rank, int64 of shape (ranks, axes of the torus); row i is rank i."""
-        walk = {name: self.boxes[name].walk() for name in PRIORITY}
-        place = walk["pp"][:, None, None, :] + walk["dp"][None, :, None, :] + walk["tp"][None, None, :, :]
-        return place.reshape(self.ranks.world_size, -1)[:, 1:]
+    @cached_property
+    def num_nodes(self) -> int:
+        """All nodes."""
+        return int(np.prod(self.sizes, dtype=np.int64))
 
-    def cost(self, dimension: str) -> tuple[int, int, int]:
-        """Return (longest step, all hops, closing hops) of one group's ring; see :func:`ring_cost`."""
-        box = self.boxes[dimension]
-        return ring_cost(box.extents, box.strides, box.order, self.sizes)
+    @property
+    def logical_sizes(self) -> tuple[int, ...]:
+        """The shape in which the batch system numbers the nodes; that of the axes unless a subclass folds them."""
+        return self.sizes
 
-    def explain(self) -> str:
-        """Return a sentence that says which dimension lies where, and what its rings cost."""
-        parts = []
-        for name in PRIORITY:
-            box, size = self.boxes[name], self.ranks.size(name)
-            if size == 1:
-                continue
-            where = []
-            for axis in box.order:
-                if box.extents[axis] == 1:
-                    continue
-                label = "ranks of a node" if axis == NODE_AXIS else AXIS_NAMES[axis - 1]
-                stride = f" in steps of {box.strides[axis]}" if box.strides[axis] > 1 else ""
-                where.append(f"{label} {box.extents[axis]}{stride}")
-            longest, _, closing = self.cost(name)
-            rings = (f"neighbours at most {longest} hop{'s' * (longest != 1)} apart, ring closed by {closing}"
-                     if longest else "inside a node")
-            parts.append(f"{name.upper()} {size} on {' x '.join(where)} ({rings})")
-        shape = "x".join(map(str, self.torus))
-        return f"On the torus {shape}: " + ("; ".join(parts) or "one rank") + "."
+    def to_logical(self, coordinates: np.ndarray) -> np.ndarray:
+        """Return the batch system's coordinates of places on the axes; both int64 of shape (n, axes)."""
+        return coordinates
 
-    def render_vcoordfile(self, cores_per_rank: int | None = None) -> str:
-        """Return the text of Fujitsu MPI's vcoordfile: line i holds the node of rank i, such as ``(0,3,1)``.
+    def to_physical(self, coordinates: np.ndarray) -> np.ndarray:
+        """Return the places on the axes of the batch system's coordinates."""
+        return coordinates
+
+    def describe(self) -> str:
+        """Return for example ``4x4x4 torus``."""
+        ends = "".join(f", {axis.name} open" for axis in self.axes if axis.size > 2 and not axis.is_ring)
+        return "x".join(map(str, self.sizes)) + f" torus{ends}"
+
+    @cached_property
+    def _place_values(self) -> np.ndarray:
+        return np.array([int(np.prod(self.sizes[axis + 1:], dtype=np.int64)) for axis in range(len(self.sizes))])
+
+    def nodes(self, coordinates: np.ndarray) -> np.ndarray:
+        """Return the numbers of nodes; coordinates are int64 of shape (..., axes)."""
+        return np.asarray(coordinates) @ self._place_values
+
+    def coordinates(self, nodes: np.ndarray) -> np.ndarray:
+        """Return the coordinates of nodes, int64 of shape (n, axes)."""
+        return np.stack(np.unravel_index(np.asarray(nodes).ravel(), self.sizes), axis=1).astype(np.int64)
+
+    def steps(self, axis: int, here: np.ndarray, there: np.ndarray) -> np.ndarray:
+        """Return the signed number of hops along an axis, the shorter way round.
+
+        Half-way round, both ways are equal: the lower half of the ring goes up and the upper half goes down.
+        """
+        distance = there - here
+        if not self.axes[axis].closes:
+            return distance
+        size = self.axes[axis].size
+        up = distance % size
+        return np.where((2 * up < size) | ((2 * up == size) & (here < there)), up, up - size)
+
+    def hops(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Return the number of links between nodes, int64 of shape (n,)."""
+        here, there = self.coordinates(source), self.coordinates(target)
+        return sum(np.abs(self.steps(axis, here[:, axis], there[:, axis])) for axis in range(len(self.axes)))
+
+    def link_loads(self, source: np.ndarray, target: np.ndarray, num_bytes: np.ndarray | float) -> np.ndarray:
+        """Return the bytes on every link when all messages travel at once.
 
         Args:
-            cores_per_rank: adds ``core=N``, for nodes that several ranks share.
+            source: node that sends each message, int64 of shape (n,).
+            target: node that receives it.
+            num_bytes: bytes of each message, or of all.
+
+        Returns:
+            float64 of shape (nodes, axes, 2): the link by which a node sends along an axis, up or down.
         """
-        cores = f" core={cores_per_rank}" if cores_per_rank else ""
-        return "".join(f"({','.join(map(str, node))}){cores}\n" for node in self.coordinates().tolist())
-
-    def describe(self) -> dict:
-        """Return the map as JSON-ready data, for the run folder and for the runtime's choice of algorithms."""
-        return {
-            "torus": list(self.torus), "ranks_per_node": self.ranks_per_node,
-            "dimensions": {name: {"size": self.ranks.size(name), "extents": list(self.boxes[name].extents[1:]),
-                                  "strides": list(self.boxes[name].strides[1:]),
-                                  "ranks_in_node": self.boxes[name].extents[NODE_AXIS],
-                                  "walk_order": [AXIS_NAMES[axis - 1] for axis in self.boxes[name].order
-                                                 if axis != NODE_AXIS and self.boxes[name].extents[axis] > 1]}
-                           for name in PRIORITY},
-        }
-
-
-@functools.cache
-def _factor_triples(size: int) -> tuple[tuple[int, int, int], ...]:
-    divisors = [d for d in range(1, size + 1) if size % d == 0]
-    return tuple((a, b, size // (a * b)) for a in divisors for b in divisors if size % (a * b) == 0)
-
-
-def _factorisations(sizes: tuple[int, ...], wanted: tuple[int, int, int]):
-    """Yield, per axis, extents of (tp, dp, pp) whose products over the axes are ``wanted``."""
-    if not sizes:
-        if wanted == (1, 1, 1):
-            yield ()
-        return
-    for triple in _factor_triples(sizes[0]):
-        if all(want % have == 0 for want, have in zip(wanted, triple, strict=True)):
-            rest = tuple(want // have for want, have in zip(wanted, triple, strict=True))
-            for tail in _factorisations(sizes[1:], rest):
-                yield (triple, *tail)
-
-
-def _nestings(triple: tuple[int, int, int]) -> list[tuple[int, int, int]]:
-    """Strides of (tp, dp, pp) on one axis for every order of nesting them."""
-    present = [index for index in range(3) if triple[index] > 1]
-    strides = []
-    for order in itertools.permutations(present):
-        stride, result = 1, [1, 1, 1]
-        for index in order:
-            result[index] = stride
-            stride *= triple[index]
-        strides.append(tuple(result))
-    return list(dict.fromkeys(strides))
-
-
-def plan_torus(ranks: RankMatrix, torus: tuple[int, ...], ranks_per_node: int = 1) -> TorusMap:
-    """Choose the axis-aligned map with the shortest rings for TP, then DP, then PP.
-
-    Rings compare by their longest step, which is how many groups share a link, then by all their hops, the closing
-    ones included; among equals the one that fills more whole axes wins.
-
-    Raises:
-        PlanError: the ranks are not as many as the torus holds.
-    """
-    sizes = (ranks_per_node, *torus)
-    capacity = int(np.prod(sizes))
-    shape = "x".join(map(str, torus))
-    if capacity != ranks.world_size:
-        raise PlanError(f"tensor {ranks.tp} x data {ranks.dp} x pipeline {ranks.pp} = {ranks.world_size} ranks do not "
-                        f"fill the torus {shape} with {ranks_per_node} per node = {capacity}",
-                        "every node of the torus gets the same number of ranks",
-                        "change the parallel sizes, the torus or ranks_per_node", "launch.topology")
-    best: tuple | None = None
-    # The products agree, so every prime factor of an axis finds a dimension: there is always at least one map.
-    for factors in _factorisations(sizes, (ranks.tp, ranks.dp, ranks.pp)):
-        for strides in itertools.product(*[_nestings(triple) for triple in factors]):
-            boxes, score = [], []
-            for index in range(3):
-                cost, box = _best_walk(tuple(triple[index] for triple in factors),
-                                       tuple(stride[index] for stride in strides), sizes)
-                boxes.append(box)
-                score.append(cost)
-                if best is not None and tuple(score) > best[0][:len(score)]:
-                    break
-            else:
-                if best is None or tuple(score) < best[0]:
-                    best = (tuple(score), boxes)
-    return TorusMap(tuple(torus), ranks_per_node, ranks, dict(zip(PRIORITY, best[1], strict=True)))
-
-
-@functools.cache
-def _best_walk(extents: tuple[int, ...], strides: tuple[int, ...], sizes: tuple[int, ...]) -> tuple[tuple, Box]:
-    """Return the cheapest order of walking a box, with its score (smaller is better)."""
-    present = [axis for axis, extent in enumerate(extents) if extent > 1]
-    whole = sum(extents[axis] == sizes[axis] for axis in present)
-    scored = []
-    for order in itertools.permutations(present):
-        longest, total, _ = ring_cost(extents, strides, order, sizes)
-        scored.append(((longest, total, -whole), Box(extents, strides, order)))
-    return min(scored, key=lambda item: (item[0], item[1].order))
+        num_axes = len(self.axes)
+        here, there = self.coordinates(source), self.coordinates(target)
+        weights = np.broadcast_to(np.asarray(num_bytes, np.float64), (len(here),))
+        loads = np.zeros(self.num_nodes * num_axes * 2)
+        for axis in self.routing or range(num_axes):
+            place_value, size = int(self._place_values[axis]), self.axes[axis].size
+            steps = self.steps(axis, here[:, axis], there[:, axis])
+            base = here @ self._place_values - here[:, axis] * place_value
+            for direction, sign in ((UP, 1), (DOWN, -1)):
+                left = steps * sign
+                moving = np.flatnonzero(left > 0)
+                position = here[moving, axis]
+                for hop in range(int(left.max(initial=0))):
+                    still = left[moving] > hop
+                    moving, position = moving[still], position[still]
+                    link = ((base[moving] + position * place_value) * num_axes + axis) * 2 + direction
+                    loads += np.bincount(link, weights[moving], minlength=loads.size)
+                    position = (position + sign) % size
+            here[:, axis] = there[:, axis]
+        return loads.reshape(self.num_nodes, num_axes, 2)

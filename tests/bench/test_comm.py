@@ -10,6 +10,7 @@ import pytest
 from mpi_helpers import mpi_environment
 from stretch import stretched
 
+from megatron_fugaku import cli
 from megatron_fugaku.bench.comm import Outcome, Timing, compare, render_table, render_verdict
 from megatron_fugaku.bench.comm_targets import BEST, GLOO, STOCK
 
@@ -62,3 +63,23 @@ def test_what_cannot_be_measured_is_refused():
     for options in (["--ops", "all_reduce,broadcast"], ["--sizes", "big"], ["--dtypes", "int8"]):
         done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=stretched(60), check=False)
         assert done.returncode == 2 and options[0] in done.stderr
+
+
+def test_a_model_of_a_torus_starts_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("megatron_fugaku.bench.comm.run_plan", lambda *args, **kwargs: pytest.fail("started"))
+    path = tmp_path / "torus.jsonl"
+    assert cli.main(["bench", "comm", "--simulate", "4x4x4", "--sizes", "1K", "--json", str(path)]) == 0
+    assert capsys.readouterr().out.startswith("Modelled, not measured.\nOn 4x4x4 torus: DP 64 on X4 x Y4 x Z4.\n")
+    assert {json.loads(line)["benchmark"] for line in path.read_text().splitlines()} == {"torus"}
+
+
+@pytest.mark.parametrize("options, code, sentence", [
+    (["--simulate", "4x"], 4, "torus '4x' is not of the form 48x6x48"),
+    (["--plot", "x.png"], 2, "--plot is given without --simulate"),
+    (["--config", "run.yaml"], 2, "--config is given without --simulate"),
+    (["--simulate", "2x2", "--sizes", "1K", "--json", "absent/x"], 3, "absent/x cannot be written")])
+def test_bad_input_of_a_model_is_one_line(tmp_path, capsys, monkeypatch, options, code, sentence):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["bench", "comm", *options]) == code
+    message = capsys.readouterr().err
+    assert sentence in message and message.count("\n") == 1
