@@ -140,6 +140,13 @@ class NinjaFile:
             for path in sources
         ]
 
+    def compile_schedules(self) -> list[Path]:
+        """Declare the objects of the collectives' schedules, which know neither MPI nor torch.
+
+        Without contraction of floating-point operations: ranks must cut a vector alike whatever their compiler.
+        """
+        return self.compile(list_sources(CSRC / "comm" / "schedule"), KERNEL_COMMON)
+
     def add_kernels(self) -> Path:
         """Declare the static library that everything with kernels in it is linked with."""
         objects = self.compile(list_sources(CSRC / "kernels"), KERNEL_COMMON)
@@ -178,8 +185,9 @@ def declare_mpi_backend(ninja: NinjaFile, kernels: Path, torch: Path, output: Pa
     facing_torch = (f"-std=c++20 {mpi} -DTORCH_EXTENSION_NAME=_mpi -DTORCH_API_INCLUDE_EXTENSION_H -isystem {python} "
                     f"-isystem {torch}/include -isystem {torch}/include/torch/csrc/api/include")
     shims = sorted((CSRC / "comm").glob("torch_*.cpp"))
-    core = [path for path in list_sources(CSRC / "comm") if path not in shims]
-    objects = ninja.compile(shims, facing_torch) + ninja.compile(core, f"-std=c++17 {mpi}")
+    elsewhere = (CSRC / "comm" / "schedule", CSRC / "comm" / "simulate")  # a program of its own
+    core = [path for path in list_sources(CSRC / "comm") if path not in shims and path.parent not in elsewhere]
+    objects = ninja.compile(shims, facing_torch) + ninja.compile(core, f"-std=c++17 {mpi}") + ninja.compile_schedules()
     libraries = [flag for flag in mpi_link if flag != "-lmpi_cxx"]  # the C++ bindings that MPI-3 removed
     rpaths = [f"-Wl,-rpath,{flag[2:]}" for flag in libraries if flag.startswith("-L")]
     ninja.add("link", output, [*objects, kernels], f"-shared -pthread -L{torch}/lib -Wl,--allow-shlib-undefined "
@@ -211,7 +219,7 @@ class BuildNative(build_ext):
 
 
 class BuildKernelTests(Command):
-    """Builds the C++ tests of the kernels: ``python setup.py build_kernel_tests --output FOLDER``."""
+    """Builds the C++ tests of what needs neither MPI nor torch: ``python setup.py build_kernel_tests --output FOLDER``."""
 
     user_options = [("output=", "o", "folder that receives the executable kernel_tests")]  # noqa: RUF012
 
@@ -226,6 +234,7 @@ class BuildKernelTests(Command):
         kernels = ninja.add_kernels()
         # doctest is a header of the build machine: behind the target's own headers.
         objects = ninja.compile(list_sources(ROOT / "tests" / "csrc"), f"{KERNEL_COMMON} -idirafter /usr/include")
+        objects += ninja.compile_schedules()
         built = ninja.add("link", BUILD / "kernel_tests", [*objects, kernels], "-pthread")
         ninja.run()
         self.output.mkdir(parents=True, exist_ok=True)
