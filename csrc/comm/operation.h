@@ -23,6 +23,8 @@ class Poll {
   virtual ~Poll() = default;
   // Goes as far as possible without waiting; true when it is over. Sets `has_moved` when anything was done.
   virtual bool advance(bool& has_moved) = 0;
+  // Whether MPI still reads or writes its memory. After an error it is then looked after until that is over.
+  virtual bool is_holding_memory() const { return false; }
 };
 
 struct Operation {

@@ -1,0 +1,189 @@
+// Runs one collective with the core's own schedules, executor and reductions on a simulated network: compiled with
+// smpicxx of SimGrid, whose SMPI stands for MPI, and started by smpirun on a platform file.
+//
+//   simulate --collective=all_reduce|reduce_scatter|all_gather --algorithm=ring|doubling|halving|lanes|mpi
+//            --count=ELEMENTS [--type=float32|bfloat16] [--segments=N] [--torus=24x12l] [--max-ports=N]
+//            [--memory=BYTES_PER_S]
+//
+// `count` is that of the whole vector. All ranks begin at the same simulated time; rank 0 prints one JSON object with
+// the time until the last rank is done and the number of wrong elements on all ranks. Computing takes no time, but for
+// reductions and copies where `memory`, the speed at which they read and write, is given. megatron_fugaku/bench/smpi.py
+// writes platforms and runs this.
+#include <mpi.h>
+
+#include <simgrid/s4u.hpp>
+
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "../combine.h"
+#include "../executor.h"
+#include "../reduce.h"
+#include "../schedule/algorithms.h"
+
+namespace {
+
+using namespace mfugaku::comm;
+using schedule::Collective;
+using schedule::Schedule;
+using schedule::Task;
+
+class SimulatedExecutor : public Executor {
+ public:
+  SimulatedExecutor(Schedule schedule, const Carrier& carrier, const Data& data, double bytes_per_s)
+      : Executor(std::move(schedule), carrier, data), bytes_per_s_(bytes_per_s) {}
+
+ private:
+  void on_work(int64_t num_bytes) override {
+    if (bytes_per_s_ > 0) simgrid::s4u::this_actor::sleep_for(static_cast<double>(num_bytes) / bytes_per_s_);
+  }
+  double bytes_per_s_;
+};
+
+using Options = std::map<std::string, std::string>;
+
+Options parse(int argc, char** argv) {
+  Options options{{"collective", "all_reduce"}, {"algorithm", "ring"}, {"count", "1000000"}, {"type", "float32"},
+                  {"segments", "1"}, {"torus", ""}, {"max-ports", "6"}, {"memory", "0"}};
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    const size_t equals = argument.find('=');
+    if (argument.rfind("--", 0) != 0 || equals == std::string::npos || !options.count(argument.substr(2, equals - 2)))
+      throw std::invalid_argument("unknown option " + argument);
+    options[argument.substr(2, equals - 2)] = argument.substr(equals + 1);
+  }
+  return options;
+}
+
+Schedule build_schedule(const Options& options, const Task& task) {
+  const std::string& name = options.at("algorithm");
+  const int num_segments = std::stoi(options.at("segments"));
+  if (name == "ring") return schedule::ring(task, num_segments);
+  if (name == "doubling") return schedule::recursive_doubling(task);
+  if (name == "halving") return schedule::recursive_halving(task);
+  if (name != "lanes") throw std::invalid_argument("unknown algorithm " + name);
+  const auto torus = schedule::Torus::parse(options.at("torus"));
+  return schedule::torus_lanes(task, torus, schedule::weigh_lanes(torus, std::stoi(options.at("max-ports"))),
+                               num_segments);
+}
+
+// What rank `rank` gives as element i: small enough for sums over thousands of ranks to be exact in float32.
+float contribution(int rank, int64_t i) { return static_cast<float>((rank + i) % 5); }
+
+std::vector<char> stored(DataType type, const std::vector<float>& values) {
+  std::vector<char> result(values.size() * static_cast<size_t>(size_of(type)));
+  if (result.empty()) return result;
+  if (is_half(type))
+    narrow(type, values.data(), static_cast<int64_t>(values.size()), 1.0, result.data());
+  else
+    std::memcpy(result.data(), values.data(), result.size());
+  return result;
+}
+
+struct Problem {
+  Task task;
+  DataType type;
+  std::vector<char> input, output, expected;
+
+  Problem(Collective collective, int rank, int size, int64_t count, DataType type)
+      : task(schedule::all_reduce_task(rank, size, count)), type(type) {
+    task.collective = collective;
+    const std::vector<int64_t> begins = schedule::begins_of(task.counts);
+    const auto self = static_cast<size_t>(rank);
+    const bool is_gather = collective == Collective::AllGather, is_scatter = collective == Collective::ReduceScatter;
+    float sums[5] = {};
+    for (int r = 0; r < size; ++r)
+      for (int i = 0; i < 5; ++i) sums[i] += contribution(r, i);
+    std::vector<float> given, wanted;
+    for (int64_t i = is_gather ? begins[self] : 0; i < (is_gather ? begins[self + 1] : count); ++i)
+      given.push_back(contribution(rank, i));
+    if (is_gather)
+      for (int r = 0; r < size; ++r)
+        for (int64_t i = begins[static_cast<size_t>(r)]; i < begins[static_cast<size_t>(r) + 1]; ++i)
+          wanted.push_back(contribution(r, i));
+    else
+      for (int64_t i = is_scatter ? begins[self] : 0; i < (is_scatter ? begins[self + 1] : count); ++i)
+        wanted.push_back(sums[i % 5]);
+    input = stored(type, given);
+    expected = stored(type, wanted);
+    output.resize(expected.size());
+  }
+
+  int64_t count_wrong() const {
+    int64_t wrong = 0;
+    const auto width = static_cast<size_t>(size_of(type));
+    for (size_t i = 0; i < output.size(); i += width) wrong += std::memcmp(&output[i], &expected[i], width) != 0;
+    return wrong;
+  }
+};
+
+void run_mpi(Problem& problem, int size) {
+  const int count = static_cast<int>(schedule::begins_of(problem.task.counts).back());
+  switch (problem.task.collective) {
+    case Collective::AllReduce:
+      MPI_Allreduce(problem.input.data(), problem.output.data(), count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+      break;
+    case Collective::ReduceScatter:
+      MPI_Reduce_scatter_block(problem.input.data(), problem.output.data(), count / size, MPI_FLOAT, MPI_SUM,
+                               MPI_COMM_WORLD);
+      break;
+    case Collective::AllGather:
+      MPI_Allgather(problem.input.data(), count / size, MPI_FLOAT, problem.output.data(), count / size, MPI_FLOAT,
+                    MPI_COMM_WORLD);
+      break;
+  }
+}
+
+void simulate(const Options& options, int rank, int size) {
+  const std::map<std::string, Collective> collectives{{"all_reduce", Collective::AllReduce},
+                                                      {"reduce_scatter", Collective::ReduceScatter},
+                                                      {"all_gather", Collective::AllGather}};
+  const DataType type = options.at("type") == "bfloat16" ? DataType::BFloat16 : DataType::Float32;
+  const int64_t count = std::stoll(options.at("count"));
+  const bool is_mpi = options.at("algorithm") == "mpi";
+  Problem problem(collectives.at(options.at("collective")), rank, size, count, type);
+  Schedule schedule;
+  if (!is_mpi) schedule = build_schedule(options, problem.task);
+  if (is_mpi && (type != DataType::Float32 || count % size != 0))
+    throw std::invalid_argument("mpi stands here for float32 in equal blocks");
+  SimulatedExecutor executor(schedule, {MPI_COMM_WORLD, 1, int64_t{1} << 30},
+                             {problem.input.data(), problem.output.data(), type, Reduction::Sum, 1.0},
+                             std::stod(options.at("memory")));
+
+  double now = MPI_Wtime(), begin = 0;
+  MPI_Allreduce(&now, &begin, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
+  begin += 1e-2;
+  simgrid::s4u::this_actor::sleep_until(begin);
+  if (is_mpi)
+    run_mpi(problem, size);
+  else
+    executor.run();
+  double time = MPI_Wtime() - begin, longest = 0;
+  MPI_Allreduce(&time, &longest, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
+  int64_t wrong = problem.count_wrong(), all_wrong = 0;
+  MPI_Allreduce(&wrong, &all_wrong, 1, MPI_INT64_T, MPI_SUM, MPI_COMM_WORLD);
+  if (rank == 0)
+    std::printf("{\"ranks\": %d, \"num_bytes\": %lld, \"time_s\": %.9e, \"wrong\": %lld}\n", size,
+                static_cast<long long>(count * size_of(type)), longest, static_cast<long long>(all_wrong));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  MPI_Init(&argc, &argv);
+  int rank = 0, size = 1;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  try {
+    simulate(parse(argc, argv), rank, size);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "rank %d: %s\n", rank, error.what());
+    MPI_Abort(MPI_COMM_WORLD, 1);
+  }
+  MPI_Finalize();
+  return 0;
+}
