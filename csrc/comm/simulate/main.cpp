@@ -74,66 +74,71 @@ Schedule build_schedule(const Options& options, const Task& task) {
 // What rank `rank` gives as element i: small enough for sums over thousands of ranks to be exact in float32.
 float contribution(int rank, int64_t i) { return static_cast<float>((rank + i) % 5); }
 
-std::vector<char> stored(DataType type, const std::vector<float>& values) {
-  std::vector<char> result(values.size() * static_cast<size_t>(size_of(type)));
-  if (result.empty()) return result;
-  if (is_half(type))
-    narrow(type, values.data(), static_cast<int64_t>(values.size()), 1.0, result.data());
-  else
-    std::memcpy(result.data(), values.data(), result.size());
-  return result;
-}
-
-struct Problem {
-  Task task;
-  DataType type;
-  std::vector<char> input, output, expected;
-
+// One vector of all blocks per rank, which the collective works on in place.
+class Problem {
+ public:
   Problem(Collective collective, int rank, int size, int64_t count, DataType type)
-      : task(schedule::all_reduce_task(rank, size, count)), type(type) {
+      : task(schedule::all_reduce_task(rank, size, count)), type_(type), begins_(schedule::begins_of(task.counts)) {
     task.collective = collective;
-    const std::vector<int64_t> begins = schedule::begins_of(task.counts);
-    const auto self = static_cast<size_t>(rank);
-    const bool is_gather = collective == Collective::AllGather, is_scatter = collective == Collective::ReduceScatter;
-    float sums[5] = {};
+    memory_.resize(static_cast<size_t>(count * size_of(type)) + 1);
     for (int r = 0; r < size; ++r)
-      for (int i = 0; i < 5; ++i) sums[i] += contribution(r, i);
-    std::vector<float> given, wanted;
-    for (int64_t i = is_gather ? begins[self] : 0; i < (is_gather ? begins[self + 1] : count); ++i)
-      given.push_back(contribution(rank, i));
-    if (is_gather)
-      for (int r = 0; r < size; ++r)
-        for (int64_t i = begins[static_cast<size_t>(r)]; i < begins[static_cast<size_t>(r) + 1]; ++i)
-          wanted.push_back(contribution(r, i));
-    else
-      for (int64_t i = is_scatter ? begins[self] : 0; i < (is_scatter ? begins[self + 1] : count); ++i)
-        wanted.push_back(sums[i % 5]);
-    input = stored(type, given);
-    expected = stored(type, wanted);
-    output.resize(expected.size());
+      for (int i = 0; i < 5; ++i) sums_[i] += contribution(r, i);
+    const int64_t begin = collective == Collective::AllGather ? own_begin() : 0;
+    for (int64_t i = begin; i < (collective == Collective::AllGather ? own_end() : count); ++i)
+      store(contribution(rank, i), at(i));
   }
 
-  int64_t count_wrong() const {
-    int64_t wrong = 0;
-    const auto width = static_cast<size_t>(size_of(type));
-    for (size_t i = 0; i < output.size(); i += width) wrong += std::memcmp(&output[i], &expected[i], width) != 0;
+  char* input() { return task.collective == Collective::AllGather ? at(own_begin()) : at(0); }
+  char* output() { return task.collective == Collective::ReduceScatter ? at(own_begin()) : at(0); }
+  int64_t count() const { return begins_.back(); }
+
+  int64_t count_wrong() {
+    const bool is_gather = task.collective == Collective::AllGather;
+    const bool is_scattered = task.collective == Collective::ReduceScatter;
+    int64_t wrong = 0, begin = is_scattered ? own_begin() : 0, end = is_scattered ? own_end() : count();
+    int source = 0;
+    for (int64_t i = begin; i < end; ++i) {
+      while (i >= begins_[static_cast<size_t>(source) + 1]) ++source;
+      char expected[4];
+      store(is_gather ? contribution(source, i) : sums_[i % 5], expected);
+      wrong += std::memcmp(at(i), expected, static_cast<size_t>(size_of(type_))) != 0;
+    }
     return wrong;
   }
+
+  Task task;
+
+ private:
+  int64_t own_begin() const { return begins_[static_cast<size_t>(task.rank)]; }
+  int64_t own_end() const { return begins_[static_cast<size_t>(task.rank) + 1]; }
+  char* at(int64_t i) { return memory_.data() + i * size_of(type_); }
+  void store(float value, char* to) const {
+    if (is_half(type_))
+      narrow(type_, &value, 1, 1.0, to);
+    else
+      std::memcpy(to, &value, sizeof value);
+  }
+
+  DataType type_;
+  std::vector<int64_t> begins_;
+  std::vector<char> memory_;
+  float sums_[5] = {};
 };
 
 void run_mpi(Problem& problem, int size) {
-  const int count = static_cast<int>(schedule::begins_of(problem.task.counts).back());
+  const int count = static_cast<int>(problem.count());
   switch (problem.task.collective) {
     case Collective::AllReduce:
-      MPI_Allreduce(problem.input.data(), problem.output.data(), count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+      MPI_Allreduce(MPI_IN_PLACE, problem.output(), count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
       break;
-    case Collective::ReduceScatter:
-      MPI_Reduce_scatter_block(problem.input.data(), problem.output.data(), count / size, MPI_FLOAT, MPI_SUM,
-                               MPI_COMM_WORLD);
+    case Collective::ReduceScatter: {
+      std::vector<float> result(static_cast<size_t>(count / size));
+      MPI_Reduce_scatter_block(problem.input(), result.data(), count / size, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+      std::memcpy(problem.output(), result.data(), result.size() * sizeof(float));
       break;
+    }
     case Collective::AllGather:
-      MPI_Allgather(problem.input.data(), count / size, MPI_FLOAT, problem.output.data(), count / size, MPI_FLOAT,
-                    MPI_COMM_WORLD);
+      MPI_Allgather(MPI_IN_PLACE, 0, MPI_FLOAT, problem.output(), count / size, MPI_FLOAT, MPI_COMM_WORLD);
       break;
   }
 }
@@ -151,7 +156,7 @@ void simulate(const Options& options, int rank, int size) {
   if (is_mpi && (type != DataType::Float32 || count % size != 0))
     throw std::invalid_argument("mpi stands here for float32 in equal blocks");
   SimulatedExecutor executor(schedule, {MPI_COMM_WORLD, 1, int64_t{1} << 30},
-                             {problem.input.data(), problem.output.data(), type, Reduction::Sum, 1.0},
+                             {problem.input(), problem.output(), type, Reduction::Sum, 1.0},
                              std::stod(options.at("memory")));
 
   double now = MPI_Wtime(), begin = 0;
