@@ -219,7 +219,7 @@ class BuildNative(build_ext):
 
 
 class BuildKernelTests(Command):
-    """Builds the C++ tests of what needs neither MPI nor torch: ``python setup.py build_kernel_tests --output FOLDER``."""
+    """Builds the C++ tests of all that needs neither MPI nor torch: ``setup.py build_kernel_tests --output FOLDER``."""
 
     user_options = [("output=", "o", "folder that receives the executable kernel_tests")]  # noqa: RUF012
 
