@@ -119,11 +119,12 @@ def kernel_flags(source: Path) -> tuple[str, str]:
 class NinjaFile:
     """A build.ninja: what is compiled from what, rebuilt only where something has changed."""
 
-    def __init__(self, compiler: list[str]) -> None:
+    def __init__(self, compiler: list[str], folder: Path = BUILD) -> None:
+        self.folder = folder
         self.targets: list[str] = []
         archiver = os.environ.get("AR") or sysconfig.get_config_var("AR") or "ar"
         self.flags = {"compile": os.environ.get("CXXFLAGS", ""), "link": os.environ.get("LDFLAGS", ""), "archive": ""}
-        self.text = f"builddir = {BUILD}\ncxx = {shlex.join(compiler)}\nar = {archiver}\n{BUILD_FILE}"
+        self.text = f"builddir = {folder}\ncxx = {shlex.join(compiler)}\nar = {archiver}\n{BUILD_FILE}"
 
     def add(self, rule: str, output: Path, inputs: list[Path], flags: str = "") -> Path:
         """Declare one build step and return its output."""
@@ -135,7 +136,7 @@ class NinjaFile:
     def compile(self, sources: list[Path], flags: str) -> list[Path]:
         """Declare the objects of some sources."""
         return [
-            self.add("compile", BUILD / f"{path.relative_to(ROOT)}.o", [path],
+            self.add("compile", self.folder / f"{path.relative_to(ROOT)}.o", [path],
                      f"{COMMON_FLAGS} {flags} {kernel_flags(path)[1]}")
             for path in sources
         ]
@@ -150,7 +151,7 @@ class NinjaFile:
     def add_kernels(self) -> Path:
         """Declare the static library that everything with kernels in it is linked with."""
         objects = self.compile(list_sources(CSRC / "kernels"), KERNEL_COMMON)
-        return self.add("archive", BUILD / "libmfugaku_kernels.a", objects)
+        return self.add("archive", self.folder / "libmfugaku_kernels.a", objects)
 
     def run(self) -> None:
         """Build everything declared."""
@@ -158,11 +159,11 @@ class NinjaFile:
         ninja = shutil.which("ninja", path=beside_python) or shutil.which("ninja-build")
         if ninja is None:
             raise SystemExit("ninja is not installed, and the extensions are built with it. Run: pip install ninja")
-        BUILD.mkdir(parents=True, exist_ok=True)
-        with (BUILD / "lock").open("w") as lock:  # two ninjas in one folder spoil what they note there
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:  # two ninjas in one folder spoil what they note there
             fcntl.flock(lock, fcntl.LOCK_EX)
-            (BUILD / "build.ninja").write_text(self.text)
-            done = subprocess.run([ninja, "-f", str(BUILD / "build.ninja")], cwd=ROOT, check=False)
+            (self.folder / "build.ninja").write_text(self.text)
+            done = subprocess.run([ninja, "-f", str(self.folder / "build.ninja")], cwd=ROOT, check=False)
         if done.returncode:
             raise SystemExit("The extensions could not be compiled; the compiler's message stands above.")
 
@@ -242,6 +243,36 @@ class BuildKernelTests(Command):
             shutil.copy2(built, self.output)
 
 
+class BuildSimulator(Command):
+    """Builds the core of the MPI backend for SimGrid's SMPI: ``python setup.py build_simulator --output FOLDER``."""
+
+    user_options = [("output=", "o", "folder that receives the program `simulate`")]  # noqa: RUF012
+
+    #: What the executor of schedules needs of the core; neither torch nor the engine.
+    CORE = ("combine", "executor", "operation", "reduce", "scratch", "types")
+
+    def initialize_options(self) -> None:
+        self.output = str(BUILD)
+
+    def finalize_options(self) -> None:
+        self.output = Path(self.output).resolve()
+
+    def run(self) -> None:
+        if shutil.which("smpicxx") is None:
+            raise SystemExit("smpicxx of SimGrid is not on PATH, and the simulator is built with it. Install SimGrid "
+                             "(Debian: apt install libsimgrid-dev).")
+        ninja = NinjaFile(["smpicxx"], BUILD / "simulate")
+        kernels = ninja.add_kernels()
+        core = [CSRC / "comm" / f"{name}.cpp" for name in self.CORE]
+        objects = ninja.compile([*list_sources(CSRC / "comm" / "simulate"), *core], KERNEL_COMMON)
+        built = ninja.add("link", BUILD / "simulate" / "simulate", [*objects, *ninja.compile_schedules(), kernels],
+                          "-pthread")
+        ninja.run()
+        self.output.mkdir(parents=True, exist_ok=True)
+        if built.parent != self.output:
+            shutil.copy2(built, self.output)
+
+
 class TaggedWheel(bdist_wheel):
     """Names in the wheel's platform tag the oldest glibc that its extensions run with (PEP 600)."""
 
@@ -283,7 +314,8 @@ def choose_extensions() -> tuple[list[Extension], list[str]]:
 def main() -> None:
     """Set up the package."""
     extensions, report = choose_extensions()
-    commands = {"build_ext": BuildNative, "build_kernel_tests": BuildKernelTests, "bdist_wheel": TaggedWheel}
+    commands = {"build_ext": BuildNative, "build_kernel_tests": BuildKernelTests, "build_simulator": BuildSimulator,
+                "bdist_wheel": TaggedWheel}
     distribution = setup(ext_modules=extensions, cmdclass=commands)
     if distribution is not None and distribution.have_run.get("build_ext"):
         print("\n".join(["megatron-fugaku build:", *(f"  {line}" for line in report)]), flush=True)

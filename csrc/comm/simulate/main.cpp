@@ -178,7 +178,8 @@ void simulate(const Options& options, int rank, int size) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+// SMPI looks it up by name.
+__attribute__((visibility("default"))) int main(int argc, char** argv) {
   MPI_Init(&argc, &argv);
   int rank = 0, size = 1;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
