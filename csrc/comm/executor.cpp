@@ -73,11 +73,11 @@ bool Executor::start() {
       running(strand) = Running{schedule_.build_strand(strand), 0, false};
       if (running(strand).strand.num_rounds() == 0) is_over_[static_cast<size_t>(strand)] = true, ++num_over_;
     }
-    for (int strand = first_open_; strand < num_begun_; ++strand) {
-      if (is_strand_over(strand) || running(strand).is_posted || !may_begin_round(strand)) continue;
-      post(strand);
-      is_changing = has_started = true;
-    }
+    for (int strand = first_open_; strand < num_begun_; ++strand)
+      while (!is_strand_over(strand) && !running(strand).is_posted && may_begin_round(strand)) {
+        post(strand);
+        is_changing = has_started = true;
+      }
   }
   return has_started;
 }

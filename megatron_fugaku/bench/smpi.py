@@ -55,7 +55,7 @@ class Case:
     Attributes:
         torus: shape as ``MFUGAKU_COMM_ALGORITHM`` has it; an ``l`` marks a dimension whose ends are not linked.
         num_bytes: of the whole vector, as the name of the case says it.
-        num_segments: that follow each other through a lane or a ring.
+        num_segments: that follow each other through a lane or a ring; 0: as many as the backend would choose.
         scale: by how much the vector and the bandwidth are divided, to save memory; times stay the same.
     """
 
@@ -64,7 +64,7 @@ class Case:
     num_bytes: int
     collective: str = "all_reduce"
     algorithm: str = "lanes"
-    num_segments: int = 32
+    num_segments: int = 0
     scale: int = 1
 
     @property
@@ -104,18 +104,18 @@ class Case:
 
 #: TP 6 of the 13B run on the 2x3 nodes of a unit, DP 288 on 24x12 of its nodes, and cubes.
 CASES = (
-    Case("TP 6", "2x3", 42_467_328, num_segments=64),
-    Case("TP 6", "2x3", 42_467_328, "reduce_scatter", num_segments=64),
-    Case("TP 6", "2x3", 42_467_328, "all_gather", num_segments=64),
-    Case("TP 6", "2x3", 42_467_328, algorithm="ring", num_segments=16),
+    Case("TP 6", "2x3", 42_467_328),
+    Case("TP 6", "2x3", 42_467_328, "reduce_scatter"),
+    Case("TP 6", "2x3", 42_467_328, "all_gather"),
+    Case("TP 6", "2x3", 42_467_328, algorithm="ring"),
     Case("TP 6", "2x3", 42_467_328, algorithm="mpi"),
-    Case("64", "4x4x4", 104_857_600, num_segments=32, scale=10),
-    Case("64", "4x4x4", 104_857_600, "reduce_scatter", num_segments=32, scale=10),
-    Case("64", "4x4x4", 104_857_600, "all_gather", num_segments=32, scale=10),
-    Case("DP 288", "24x12l", 1_075_000_000, num_segments=4, scale=100),
-    Case("DP 288", "24x12l", 1_075_000_000, "reduce_scatter", num_segments=4, scale=100),
-    Case("DP 288", "24x12l", 1_075_000_000, "all_gather", num_segments=4, scale=100),
-    Case("512", "8x8x8", 104_857_600, num_segments=2, scale=50),
+    Case("64", "4x4x4", 104_857_600, scale=10),
+    Case("64", "4x4x4", 104_857_600, "reduce_scatter", scale=10),
+    Case("64", "4x4x4", 104_857_600, "all_gather", scale=10),
+    Case("DP 288", "24x12l", 1_075_000_000, num_segments=8, scale=100),
+    Case("DP 288", "24x12l", 1_075_000_000, "reduce_scatter", num_segments=8, scale=100),
+    Case("DP 288", "24x12l", 1_075_000_000, "all_gather", num_segments=8, scale=100),
+    Case("512", "8x8x8", 104_857_600, num_segments=4, scale=100),
 )
 
 
@@ -142,7 +142,7 @@ class Simulator:
                 "smpirun", *(f"--cfg={setting.format(tmp=folder)}" for setting in settings), "-np", str(case.num_ranks),
                 "-platform", str(platform), "-hostfile", str(hosts), str(self.program),
                 f"--collective={case.collective}", f"--algorithm={case.algorithm}", f"--count={case.count}",
-                f"--segments={case.num_segments}", f"--torus={case.torus}",
+                f"--segments={case.num_segments}", f"--scale={case.scale}", f"--torus={case.torus}",
                 f"--max-ports={MAX_PORTS}",
             ]
             if self.overheads:

@@ -32,6 +32,9 @@ struct Case {
   bool mpi_can;
 };
 
+// In how many segments a vector of so many bytes goes through the lanes of a torus.
+int num_segments_for(int64_t num_bytes, const Torus& torus, int num_lanes);
+
 class Choice {
  public:
   Algorithm algorithm = Algorithm::Pieces;

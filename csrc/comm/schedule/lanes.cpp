@@ -6,7 +6,10 @@
 // through the same dimensions backwards. In a ring, block b is summed from the rank behind b around to b.
 //
 // Lanes of different orders use different links at the same time. Within a lane, segments follow each other: one may
-// enter a phase (a dimension, on the way there or back) when the one before has left it.
+// enter a phase (a dimension, on the way there or back) when the one before the last has left it. With one segment in
+// a phase at a time, links stand idle while it is being reduced; with many, phases are no longer passed through side by
+// side. Simulated on 2x3 with 0.5 us per message and reductions at 800 GB/s, two segments reached 98 to 99.9 % of what
+// the links can carry, one 90 to 99.6 %, eight 95 to 99.7 %.
 //
 // All-reduce cuts the vector so that what a message carries is one range of it. The blocks of reduce-scatter and
 // all-gather are cut each, so that a phase of several dimensions sends parts of many blocks; these are first copied
@@ -21,6 +24,8 @@
 
 namespace mfugaku::comm::schedule {
 namespace {
+
+constexpr int kSegmentsInPhase = 2;
 
 // What all strands of one rank share.
 class Plan {
@@ -45,7 +50,7 @@ class Plan {
     Schedule schedule;
     schedule.num_strands = num_lanes() * num_segments_;
     schedule.window = std::min(schedule.num_strands, num_lanes() * segments_at_once());
-    schedule.stride = num_lanes();
+    schedule.stride = num_lanes() * kSegmentsInPhase;
     schedule.num_scratch_elements = schedule.window * elements_per_strand_;
     schedule.num_scratch_partials = schedule.window * partials_per_strand_;
     schedule.build_strand = [self, window = schedule.window](int i) { return self->build(i, i % window); };
@@ -55,7 +60,7 @@ class Plan {
  private:
   int num_lanes() const { return static_cast<int>(lanes_.size()); }
   int num_dimensions() const { return static_cast<int>(lanes_[0].order.size()); }
-  int segments_at_once() const { return 2 * num_dimensions() + 2; }  // one in each phase, and one to enter and to leave
+  int segments_at_once() const { return 2 * num_dimensions() * kSegmentsInPhase + 2; }  // and one to enter and to leave
   bool is_all_reduce() const { return task_.collective == Collective::AllReduce; }
   bool is_staged() const { return !is_all_reduce() && num_dimensions() > 1; }
 
@@ -210,7 +215,7 @@ class StrandBuilder {
     return partials_ + plan_.results_[static_cast<size_t>(phase)];
   }
 
-  // The first round of a phase waits until the segment before has left the phase.
+  // The first round of a phase waits until an earlier segment has left the phase.
   void begin_round(int step, int num_steps) {
     strand_.begin_round(step == 0 ? strand_.num_rounds() + num_steps : 0);
   }
@@ -254,8 +259,9 @@ class StrandBuilder {
     const int own = own_slice();
     strand_.copy(in_vector(Buffer::Output, own), in_own_block(Buffer::Input), length(own, 1));
   }
+  // Not before it is soon needed: copies must not keep messages of other segments waiting.
   void stage() {
-    strand_.begin_round();
+    strand_.begin_round(2);
     for (int slice = 0; slice < size(); ++slice)
       strand_.copy(elements_ + offset(slice), in_block(Buffer::Input, slice), length(slice, 1));
   }
@@ -292,7 +298,7 @@ Schedule torus_lanes(const Task& task, const Torus& torus, const std::vector<Lan
 }
 
 Schedule ring(const Task& task, int num_segments) {
-  const Torus torus({{task.size(), true}});
+  const Torus torus = Torus::ring(task.size());
   return torus_lanes(task, torus, weigh_lanes(torus, 2), num_segments);
 }
 

@@ -20,6 +20,7 @@ class Torus {
   explicit Torus(std::vector<Dimension> dimensions) : dimensions_(std::move(dimensions)) {}
   // "24x12l": two dimensions, of which the second is a line. Throws std::invalid_argument.
   static Torus parse(const std::string& text);
+  static Torus ring(int size) { return Torus({Dimension{size, true}}); }
 
   const std::vector<Dimension>& dimensions() const { return dimensions_; }
   int num_dimensions() const { return static_cast<int>(dimensions_.size()); }

@@ -2,10 +2,11 @@
 // smpicxx of SimGrid, whose SMPI stands for MPI, and started by smpirun on a platform file.
 //
 //   simulate --collective=all_reduce|reduce_scatter|all_gather --algorithm=ring|doubling|halving|lanes|mpi
-//            --count=ELEMENTS [--type=float32|bfloat16] [--segments=N] [--torus=24x12l] [--max-ports=N]
+//            --count=ELEMENTS [--type=float32|bfloat16] [--segments=N] [--scale=N] [--torus=24x12l] [--max-ports=N]
 //            [--memory=BYTES_PER_S]
 //
-// `count` is that of the whole vector. All ranks begin at the same simulated time; rank 0 prints one JSON object with
+// `count` is that of the whole vector. Without `segments`, it goes in as many as the MPI backend would choose for a
+// vector `scale` times as long: vectors and bandwidths that are both shortened leave times as they are. All ranks begin at the same simulated time; rank 0 prints one JSON object with
 // the time until the last rank is done and the number of wrong elements on all ranks. Computing takes no time, but for
 // reductions and copies where `memory`, the speed at which they read and write, is given. megatron_fugaku/bench/smpi.py
 // writes platforms and runs this.
@@ -23,7 +24,7 @@
 #include "../combine.h"
 #include "../executor.h"
 #include "../reduce.h"
-#include "../schedule/algorithms.h"
+#include "../schedule/choice.h"
 
 namespace {
 
@@ -48,7 +49,7 @@ using Options = std::map<std::string, std::string>;
 
 Options parse(int argc, char** argv) {
   Options options{{"collective", "all_reduce"}, {"algorithm", "ring"}, {"count", "1000000"}, {"type", "float32"},
-                  {"segments", "1"}, {"torus", ""}, {"max-ports", "6"}, {"memory", "0"}};
+                  {"segments", "0"}, {"scale", "1"}, {"torus", ""}, {"max-ports", "6"}, {"memory", "0"}};
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     const size_t equals = argument.find('=');
@@ -61,14 +62,18 @@ Options parse(int argc, char** argv) {
 
 Schedule build_schedule(const Options& options, const Task& task) {
   const std::string& name = options.at("algorithm");
-  const int num_segments = std::stoi(options.at("segments"));
-  if (name == "ring") return schedule::ring(task, num_segments);
+  const int given = std::stoi(options.at("segments"));
+  const auto num_segments = [&](const schedule::Torus& torus, int num_lanes) {
+    const int64_t num_bytes = schedule::begins_of(task.counts).back() * 4 * std::stoll(options.at("scale"));
+    return given > 0 ? given : schedule::num_segments_for(num_bytes, torus, num_lanes);
+  };
+  if (name == "ring") return schedule::ring(task, num_segments(schedule::Torus::ring(task.size()), 2));
   if (name == "doubling") return schedule::recursive_doubling(task);
   if (name == "halving") return schedule::recursive_halving(task);
   if (name != "lanes") throw std::invalid_argument("unknown algorithm " + name);
   const auto torus = schedule::Torus::parse(options.at("torus"));
-  return schedule::torus_lanes(task, torus, schedule::weigh_lanes(torus, std::stoi(options.at("max-ports"))),
-                               num_segments);
+  const auto lanes = schedule::weigh_lanes(torus, std::stoi(options.at("max-ports")));
+  return schedule::torus_lanes(task, torus, lanes, num_segments(torus, static_cast<int>(lanes.size())));
 }
 
 // What rank `rank` gives as element i: small enough for sums over thousands of ranks to be exact in float32.
