@@ -73,8 +73,8 @@ def test_messages_and_memory_that_take_time_cost_little(program, collective):
 
 @needs_simgrid
 @pytest.mark.slow
-@pytest.mark.parametrize(("algorithm", "torus"), [("ring", "7"), ("halving", "7"), ("doubling", "12"), ("lanes", "2x3x2"),
-                                                  ("lanes", "4x3l")])
+@pytest.mark.parametrize(("algorithm", "torus"), [("ring", "7"), ("halving", "7"), ("doubling", "12"),
+                                                  ("lanes", "2x3x2"), ("lanes", "4x3l")])
 @pytest.mark.parametrize("collective", ["all_reduce", "reduce_scatter", "all_gather"])
 def test_results_are_right(program, algorithm, torus, collective):
     if algorithm == "doubling" and collective != "all_reduce":

@@ -152,6 +152,20 @@ def long_messages_in_parts() -> None:
             messages_longer_than_one_mpi_call()
 
 
+def ranks_that_disagree_about_a_tensor_are_told() -> None:
+    if size() != 2:
+        return  # with more ranks, those that wait for another one's messages run into their timeout
+    for name in (*schedules(), "doubling"):
+        group = dist.new_group([0, 1])
+        with algorithm(f"all={name}"):
+            try:
+                dist.all_reduce(torch.ones(1000 * (rank() + 1)), group=group)
+            except dist.DistBackendError as error:
+                assert "disagree" in str(error) or "truncated" in str(error), error
+            else:
+                raise AssertionError(f"{name} found nothing wrong")
+
+
 def rules_are_read_and_shown() -> None:
     with algorithm("all_reduce:100=halving,all=lanes:2x3"):
         assert comm.algorithms()[:2] == ["all_reduce:100=halving", "all=lanes:2x3"]
@@ -176,5 +190,6 @@ checks_to_run = (
     rules_are_obeyed,
     many_at_a_time,
     long_messages_in_parts,
+    ranks_that_disagree_about_a_tensor_are_told,
     rules_are_read_and_shown,
 )
