@@ -150,9 +150,14 @@ bool Executor::complete(bool is_waiting) {
   int num_done = 0;
   indices_.resize(requests_.size());
   statuses_.resize(requests_.size());
-  const int code = (is_waiting ? MPI_Waitsome : MPI_Testsome)(count, requests_.data(), &num_done, indices_.data(),
-                                                              statuses_.data());
-  if (num_done == MPI_UNDEFINED) num_done = 0;
+  int code = MPI_SUCCESS;
+  if (is_waiting) {  // simulators make a loop of tests of MPI_Waitsome
+    code = MPI_Waitany(count, requests_.data(), indices_.data(), statuses_.data());
+    num_done = 1;
+  } else {
+    code = MPI_Testsome(count, requests_.data(), &num_done, indices_.data(), statuses_.data());
+    if (num_done == MPI_UNDEFINED) num_done = 0;
+  }
   std::string failure;
   try {
     if (code != MPI_ERR_IN_STATUS) check_mpi(code, "MPI_Testsome");
