@@ -25,7 +25,10 @@ struct World::Waiting {
 };
 
 World::Cells::Cells(int64_t count)
-    : values(static_cast<size_t>(count)), readers(values.size()), is_written_to(values.size()), is_known(values.size()) {}
+    : values(static_cast<size_t>(count)),
+      readers(values.size()),
+      is_written_to(values.size()),
+      is_known(values.size()) {}
 
 uint64_t World::contribution(int rank, int64_t element) {
   return Random(static_cast<uint64_t>(rank) * 0x10001 + static_cast<uint64_t>(element) * 0x9E3779B1).bits();
@@ -49,7 +52,8 @@ World::World(Task task, const Build& build, bool in_place, Algebra algebra, uint
     rank.is_over.resize(rank.rounds_over.size());
     const int64_t whole = begins_.back(), own = task_.counts[static_cast<size_t>(r)];
     const bool is_gather = task_.collective == Collective::AllGather;
-    const int64_t inputs = is_gather ? own : whole, outputs = task_.collective == Collective::ReduceScatter ? own : whole;
+    const bool is_scatter = task_.collective == Collective::ReduceScatter;
+    const int64_t inputs = is_gather ? own : whole, outputs = is_scatter ? own : whole;
     rank.spaces = {Cells(inputs), Cells(outputs), Cells(rank.schedule.num_scratch_elements),
                    Cells(rank.schedule.num_scratch_partials)};
     ranks_.push_back(std::move(rank));
@@ -164,7 +168,8 @@ void World::pass(const Posted& send, const Posted& receive) {
                                ", which waits for " + std::to_string(receive.count));
   if ((send.place.buffer == Buffer::Partials) != (receive.place.buffer == Buffer::Partials))
     return fail(send.rank, "sends sums for elements, or elements for sums, to rank " + std::to_string(receive.rank));
-  const Place from = resolve(send.rank, send.place, send.count), to = resolve(receive.rank, receive.place, receive.count);
+  const Place from = resolve(send.rank, send.place, send.count);
+  const Place to = resolve(receive.rank, receive.place, receive.count);
   for (int64_t i = 0; i < send.count; ++i) {
     const auto source = static_cast<size_t>(from.begin + i), target = static_cast<size_t>(to.begin + i);
     to.cells->values[target] = from.cells->values[source];
@@ -198,7 +203,8 @@ void World::work(int r, const comm::schedule::Work& work) {
     const bool is_itself = work.is_copy && out.cells == first.cells && o == a;
     if (!is_itself && (out.cells->is_written_to[o] || out.cells->readers[o] > 0))
       fail(r, "writes to memory that a message uses");
-    out.cells->values[o] = work.is_copy ? first.cells->values[a] : combine(first.cells->values[a], second.cells->values[b]);
+    const uint64_t value = first.cells->values[a];
+    out.cells->values[o] = work.is_copy ? value : combine(value, second.cells->values[b]);
     out.cells->is_known[o] = 1;
   }
 }

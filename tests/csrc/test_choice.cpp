@@ -53,7 +53,9 @@ TEST_CASE("long vectors go in more segments, up to a limit") {
   ChoiceTable table;
   table.set("all=lanes:2x3");
   const Choice& choice = table.choose(all_reduce_of(1, 6));
-  const auto strands = [&](int64_t num_bytes) { return choice.build(all_reduce_task(0, 6, num_bytes / 4), 4).num_strands; };
+  const auto strands = [&](int64_t num_bytes) {
+    return choice.build(all_reduce_task(0, 6, num_bytes / 4), 4).num_strands;
+  };
   const int lanes = strands(4);
   CHECK_EQ(lanes, static_cast<int>(choice.plan->lanes.size()));
   CHECK_EQ(lanes, 3);

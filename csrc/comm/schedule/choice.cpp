@@ -45,7 +45,8 @@ int num_segments_for(int64_t num_bytes, const Torus& torus, int num_lanes) {
 Schedule Choice::build(const Task& task, int64_t element_bytes) const {
   const int64_t num_bytes = begins_of(task.counts).back() * element_bytes;
   switch (algorithm) {
-    case Algorithm::Ring: return ring(task, num_segments_for(num_bytes, Torus::ring(task.size()), task.size() > 2 ? 2 : 1));
+    case Algorithm::Ring:
+      return ring(task, num_segments_for(num_bytes, Torus::ring(task.size()), task.size() > 2 ? 2 : 1));
     case Algorithm::Doubling: return recursive_doubling(task);
     case Algorithm::Halving: return recursive_halving(task);
     case Algorithm::Lanes:

@@ -182,7 +182,8 @@ class StrandBuilder {
   }
   int own_slice() const {
     int slice = 0;
-    for (const int d : lane_.order) slice = slice * plan_.torus_.length(d) + plan_.torus_.coordinate(plan_.task_.rank, d);
+    for (const int d : lane_.order)
+      slice = slice * plan_.torus_.length(d) + plan_.torus_.coordinate(plan_.task_.rank, d);
     return slice;
   }
 

@@ -21,7 +21,8 @@ struct Exchange {
 };
 
 Strand build(const Exchange& exchange, int rank, int64_t count) {
-  constexpr Place input{Buffer::Input, 0}, output{Buffer::Output, 0}, raw{Buffer::Elements, 0}, sum{Buffer::Partials, 0};
+  constexpr Place input{Buffer::Input, 0}, output{Buffer::Output, 0};
+  constexpr Place raw{Buffer::Elements, 0}, sum{Buffer::Partials, 0};
   const Place landing{Buffer::Partials, count};
   Strand strand;
   strand.begin_round();

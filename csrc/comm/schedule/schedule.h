@@ -3,8 +3,8 @@
 // A schedule is a number of strands. A strand is a sequence of rounds; in a round all messages are posted together,
 // and when they are complete its local work is done, in the order it was added. Strands are independent but for two
 // rules: strand i begins when strand i - window is over (it may then use that one's scratch), and a round with
-// `after` = n > 0 begins when strand i - stride has finished n rounds, or is over. The strands are alike on all ranks. A
-// send matches the receive of the same strand, in order, of the same pair of ranks.
+// `after` = n > 0 begins when strand i - stride has finished n rounds, or is over. The strands are alike on all ranks.
+// A send matches the receive of the same strand, in order, of the same pair of ranks.
 //
 // Counts are in elements. Input and Output hold elements of the collective's type and may be the same memory where
 // they hold the same data: the whole vector of an all-reduce, a rank's own block of a reduce-scatter or an all-gather.

@@ -6,10 +6,10 @@
 //            [--memory=BYTES_PER_S]
 //
 // `count` is that of the whole vector. Without `segments`, it goes in as many as the MPI backend would choose for a
-// vector `scale` times as long: vectors and bandwidths that are both shortened leave times as they are. All ranks begin at the same simulated time; rank 0 prints one JSON object with
-// the time until the last rank is done and the number of wrong elements on all ranks. Computing takes no time, but for
-// reductions and copies where `memory`, the speed at which they read and write, is given. megatron_fugaku/bench/smpi.py
-// writes platforms and runs this.
+// vector `scale` times as long: vectors and bandwidths that are both shortened leave times as they are. All ranks begin
+// at the same simulated time; rank 0 prints one JSON object with the time until the last rank is done and the number of
+// wrong elements on all ranks. Computing takes no time, but for reductions and copies where `memory`, the speed at
+// which they read and write, is given. megatron_fugaku/bench/smpi.py writes platforms and runs this.
 #include <mpi.h>
 
 #include <simgrid/s4u.hpp>
