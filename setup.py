@@ -119,11 +119,12 @@ def kernel_flags(source: Path) -> tuple[str, str]:
 class NinjaFile:
     """A build.ninja: what is compiled from what, rebuilt only where something has changed."""
 
-    def __init__(self, compiler: list[str]) -> None:
+    def __init__(self, compiler: list[str], folder: Path = BUILD) -> None:
+        self.folder = folder
         self.targets: list[str] = []
         archiver = os.environ.get("AR") or sysconfig.get_config_var("AR") or "ar"
         self.flags = {"compile": os.environ.get("CXXFLAGS", ""), "link": os.environ.get("LDFLAGS", ""), "archive": ""}
-        self.text = f"builddir = {BUILD}\ncxx = {shlex.join(compiler)}\nar = {archiver}\n{BUILD_FILE}"
+        self.text = f"builddir = {folder}\ncxx = {shlex.join(compiler)}\nar = {archiver}\n{BUILD_FILE}"
 
     def add(self, rule: str, output: Path, inputs: list[Path], flags: str = "") -> Path:
         """Declare one build step and return its output."""
@@ -135,15 +136,22 @@ class NinjaFile:
     def compile(self, sources: list[Path], flags: str) -> list[Path]:
         """Declare the objects of some sources."""
         return [
-            self.add("compile", BUILD / f"{path.relative_to(ROOT)}.o", [path],
+            self.add("compile", self.folder / f"{path.relative_to(ROOT)}.o", [path],
                      f"{COMMON_FLAGS} {flags} {kernel_flags(path)[1]}")
             for path in sources
         ]
 
+    def compile_schedules(self) -> list[Path]:
+        """Declare the objects of the collectives' schedules, which know neither MPI nor torch.
+
+        Without contraction of floating-point operations: ranks must cut a vector alike whatever their compiler.
+        """
+        return self.compile(list_sources(CSRC / "comm" / "schedule"), KERNEL_COMMON)
+
     def add_kernels(self) -> Path:
         """Declare the static library that everything with kernels in it is linked with."""
         objects = self.compile(list_sources(CSRC / "kernels"), KERNEL_COMMON)
-        return self.add("archive", BUILD / "libmfugaku_kernels.a", objects)
+        return self.add("archive", self.folder / "libmfugaku_kernels.a", objects)
 
     def run(self) -> None:
         """Build everything declared."""
@@ -151,11 +159,11 @@ class NinjaFile:
         ninja = shutil.which("ninja", path=beside_python) or shutil.which("ninja-build")
         if ninja is None:
             raise SystemExit("ninja is not installed, and the extensions are built with it. Run: pip install ninja")
-        BUILD.mkdir(parents=True, exist_ok=True)
-        with (BUILD / "lock").open("w") as lock:  # two ninjas in one folder spoil what they note there
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:  # two ninjas in one folder spoil what they note there
             fcntl.flock(lock, fcntl.LOCK_EX)
-            (BUILD / "build.ninja").write_text(self.text)
-            done = subprocess.run([ninja, "-f", str(BUILD / "build.ninja")], cwd=ROOT, check=False)
+            (self.folder / "build.ninja").write_text(self.text)
+            done = subprocess.run([ninja, "-f", str(self.folder / "build.ninja")], cwd=ROOT, check=False)
         if done.returncode:
             raise SystemExit("The extensions could not be compiled; the compiler's message stands above.")
 
@@ -178,8 +186,9 @@ def declare_mpi_backend(ninja: NinjaFile, kernels: Path, torch: Path, output: Pa
     facing_torch = (f"-std=c++20 {mpi} -DTORCH_EXTENSION_NAME=_mpi -DTORCH_API_INCLUDE_EXTENSION_H -isystem {python} "
                     f"-isystem {torch}/include -isystem {torch}/include/torch/csrc/api/include")
     shims = sorted((CSRC / "comm").glob("torch_*.cpp"))
-    core = [path for path in list_sources(CSRC / "comm") if path not in shims]
-    objects = ninja.compile(shims, facing_torch) + ninja.compile(core, f"-std=c++17 {mpi}")
+    elsewhere = (CSRC / "comm" / "schedule", CSRC / "comm" / "simulate")  # a program of its own
+    core = [path for path in list_sources(CSRC / "comm") if path not in shims and path.parent not in elsewhere]
+    objects = ninja.compile(shims, facing_torch) + ninja.compile(core, f"-std=c++17 {mpi}") + ninja.compile_schedules()
     libraries = [flag for flag in mpi_link if flag != "-lmpi_cxx"]  # the C++ bindings that MPI-3 removed
     rpaths = [f"-Wl,-rpath,{flag[2:]}" for flag in libraries if flag.startswith("-L")]
     ninja.add("link", output, [*objects, kernels], f"-shared -pthread -L{torch}/lib -Wl,--allow-shlib-undefined "
@@ -211,7 +220,7 @@ class BuildNative(build_ext):
 
 
 class BuildKernelTests(Command):
-    """Builds the C++ tests of the kernels: ``python setup.py build_kernel_tests --output FOLDER``."""
+    """Builds the C++ tests of all that needs neither MPI nor torch: ``setup.py build_kernel_tests --output FOLDER``."""
 
     user_options = [("output=", "o", "folder that receives the executable kernel_tests")]  # noqa: RUF012
 
@@ -226,7 +235,38 @@ class BuildKernelTests(Command):
         kernels = ninja.add_kernels()
         # doctest is a header of the build machine: behind the target's own headers.
         objects = ninja.compile(list_sources(ROOT / "tests" / "csrc"), f"{KERNEL_COMMON} -idirafter /usr/include")
+        objects += ninja.compile_schedules()
         built = ninja.add("link", BUILD / "kernel_tests", [*objects, kernels], "-pthread")
+        ninja.run()
+        self.output.mkdir(parents=True, exist_ok=True)
+        if built.parent != self.output:
+            shutil.copy2(built, self.output)
+
+
+class BuildSimulator(Command):
+    """Builds the core of the MPI backend for SimGrid's SMPI: ``python setup.py build_simulator --output FOLDER``."""
+
+    user_options = [("output=", "o", "folder that receives the program `simulate`")]  # noqa: RUF012
+
+    #: What the executor of schedules needs of the core; neither torch nor the engine.
+    CORE = ("combine", "executor", "operation", "reduce", "scratch", "types")
+
+    def initialize_options(self) -> None:
+        self.output = str(BUILD)
+
+    def finalize_options(self) -> None:
+        self.output = Path(self.output).resolve()
+
+    def run(self) -> None:
+        if shutil.which("smpicxx") is None:
+            raise SystemExit("smpicxx of SimGrid is not on PATH, and the simulator is built with it. Install SimGrid "
+                             "(Debian: apt install libsimgrid-dev).")
+        ninja = NinjaFile(["smpicxx"], BUILD / "simulate")
+        kernels = ninja.add_kernels()
+        core = [CSRC / "comm" / f"{name}.cpp" for name in self.CORE]
+        objects = ninja.compile([*list_sources(CSRC / "comm" / "simulate"), *core], KERNEL_COMMON)
+        built = ninja.add("link", BUILD / "simulate" / "simulate", [*objects, *ninja.compile_schedules(), kernels],
+                          "-pthread")
         ninja.run()
         self.output.mkdir(parents=True, exist_ok=True)
         if built.parent != self.output:
@@ -274,7 +314,8 @@ def choose_extensions() -> tuple[list[Extension], list[str]]:
 def main() -> None:
     """Set up the package."""
     extensions, report = choose_extensions()
-    commands = {"build_ext": BuildNative, "build_kernel_tests": BuildKernelTests, "bdist_wheel": TaggedWheel}
+    commands = {"build_ext": BuildNative, "build_kernel_tests": BuildKernelTests, "build_simulator": BuildSimulator,
+                "bdist_wheel": TaggedWheel}
     distribution = setup(ext_modules=extensions, cmdclass=commands)
     if distribution is not None and distribution.have_run.get("build_ext"):
         print("\n".join(["megatron-fugaku build:", *(f"  {line}" for line in report)]), flush=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import enum
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,23 @@ class Transport(enum.Enum):
         return repr(self.value)
 
 
+class AlgorithmRules(str):
+    """Rules like ``all_reduce=ring,reduce_scatter:65536=lanes:2x3``, checked; ValueError on others."""
+
+    __slots__ = ()
+    _RULE = re.compile(r"(all|all_reduce|reduce_scatter|all_gather)(:\d{1,15})?"
+                       r"=(mpi|pieces|ring|doubling|halving|lanes:[1-9]\d{0,5}l?(x[1-9]\d{0,5}l?){0,5})")
+
+    def __new__(cls, text: str = "") -> AlgorithmRules:
+        """Check the text of comma-separated rules."""
+        for rule in filter(None, text.split(",")):
+            if not cls._RULE.fullmatch(rule):
+                raise ValueError(f"{rule!r} is not COLLECTIVE[:BYTES]=ALGORITHM with a collective all_reduce, "
+                                 "reduce_scatter, all_gather or all, and an algorithm mpi, pieces, ring, doubling, "
+                                 "halving or lanes:SHAPE")
+        return super().__new__(cls, text)
+
+
 @dataclass(frozen=True)
 class Variable:
     """One environment variable: ``parse`` turns its text into a value and raises ValueError on bad text."""
@@ -59,6 +77,9 @@ VARIABLES: dict[str, Variable] = {
                  "`auto`: ranks of one node exchange data through shared memory where they can; `mpi`: through MPI."),
         Variable("MFUGAKU_COMM_FLIGHT_DIR", str, "",
                  "Where every rank records its operations for `mfugaku xray`; empty: the run folder of `pretrain`."),
+        Variable("MFUGAKU_COMM_ALGORITHM", AlgorithmRules, AlgorithmRules(),
+                 "Algorithms of collectives between nodes, as in `all_reduce=ring,reduce_scatter:65536=lanes:2x3`; "
+                 "alike on all ranks."),
         Variable("MFUGAKU_MPIRUN", str, "", "Path of the mpirun that `mfugaku launch local` uses; empty: found."),
         Variable("MFUGAKU_LAUNCH_ID", str, "", "Set by `mfugaku launch local` to know its own processes again."),
         Variable("MFUGAKU_CACHE", str, "~/.cache/mfugaku", "Where downloaded corpus packages are kept."),

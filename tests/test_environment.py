@@ -48,9 +48,17 @@ def test_the_process_environment_is_read(monkeypatch):
     assert get("MFUGAKU_CACHE") == "elsewhere"
 
 
+def test_rules_for_algorithms():
+    rules = "all_reduce:65536=lanes:24x12l,all_reduce=doubling,all=ring"
+    assert get("MFUGAKU_COMM_ALGORITHM", {"MFUGAKU_COMM_ALGORITHM": rules}) == rules
+    assert get("MFUGAKU_COMM_ALGORITHM", {}) == ""
+
+
 @pytest.mark.parametrize(("name", "value", "part"), [
     ("MFUGAKU_COMM_TIMEOUT_S", "soon", "MFUGAKU_COMM_TIMEOUT_S='soon' cannot be read as float"),
     ("MFUGAKU_COMM_TRACE", "perhaps", "neither true nor false"),
+    ("MFUGAKU_COMM_ALGORITHM", "all=ring,all_reduce=fast", "'all_reduce=fast' is not COLLECTIVE[:BYTES]=ALGORITHM"),
+    ("MFUGAKU_COMM_ALGORITHM", "all=lanes:2x0", "'all=lanes:2x0' is not"),
     ("MFUGAKU_COMM_TIMEOUT", "5", "Did you mean MFUGAKU_COMM_TIMEOUT_S? [MFUGAKU_COMM_TIMEOUT]"),
     ("MFUGAKU_ZZZZZZZZZZ", "5", "Known are: MFUGAKU_CACHE, "),
 ])

@@ -115,7 +115,7 @@ bool Engine::advance(Operation& operation) {
     }
   } catch (const std::exception& failure) {
     operation.error = std::string("failed: ") + failure.what() + ".";
-    operation.poll.reset();
+    if (operation.poll && !operation.poll->is_holding_memory()) operation.poll.reset();
   }
   operation.end_s = now_s();
   return true;

@@ -45,6 +45,9 @@ class Group : public std::enable_shared_from_this<Group> {
   OperationPtr new_point_to_point(const char* operation, int64_t num_bytes, int peer, const Call& call);
   // The tag for the messages of a collective, distinct for those in flight together.
   int tag_of(const Operation& collective) const;
+  // The first of `num_tags` tags in a row for the strands of a schedule; schedules come in the same order on all
+  // members. These tags are apart from those of tag_of. Throws std::invalid_argument when there are not so many.
+  int take_tags(int num_tags);
 
   // Frees the communicator; to be called in the same order on all members. Later calls on the group throw.
   void shut_down();
@@ -62,6 +65,7 @@ class Group : public std::enable_shared_from_this<Group> {
   std::shared_ptr<Channel> channel_;
   uint32_t flight_number_ = 0;
   std::atomic<uint64_t> num_collectives_{0}, num_point_to_point_{0};
+  int num_tags_taken_ = 0;
   std::atomic<bool> is_shut_down_{false};
 };
 

@@ -23,6 +23,8 @@ class Poll {
   virtual ~Poll() = default;
   // Goes as far as possible without waiting; true when it is over. Sets `has_moved` when anything was done.
   virtual bool advance(bool& has_moved) = 0;
+  // Whether MPI still reads or writes its memory. After an error it is then looked after until that is over.
+  virtual bool is_holding_memory() const { return false; }
 };
 
 struct Operation {
@@ -33,7 +35,7 @@ struct Operation {
   std::shared_ptr<const std::string> group;
   uint32_t group_number = 0;  // of the flight recorder
   uint64_t flight_number = 0;
-  const char* way = "MPI";    // what carries it
+  std::string way = "MPI";    // what carries it
   uint64_t sequence = 0;
   int64_t num_bytes = 0;
   int rank = 0, group_size = 1;

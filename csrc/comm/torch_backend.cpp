@@ -11,6 +11,7 @@
 #include "build_facts.h"
 #include "collectives/collectives.h"
 #include "reduce.h"
+#include "schedule/choice.h"
 #include "shared/arena.h"
 #include "torch_stock.h"
 #include "torch_tensors.h"
@@ -393,15 +394,16 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
 
   module.def(
       "initialize",
-      [](bool progress_thread, bool tracing, double timeout_s, bool shared_memory) {
+      [](bool progress_thread, bool tracing, double timeout_s, bool shared_memory, const std::string& algorithms) {
         return translated([&] {
           Engine& engine = Engine::instance();
+          if (!engine.is_ready()) schedule::ChoiceTable::instance().set(algorithms);
           engine.initialize({progress_thread, tracing, timeout_s, shared_memory});
           return std::make_pair(engine.rank(), engine.size());
         });
       },
       py::arg("progress_thread"), py::arg("tracing"), py::arg("timeout_s"),
-      py::arg("shared_memory") = true, NoGil(),
+      py::arg("shared_memory") = true, py::arg("algorithms") = "", NoGil(),
       "Initialises MPI; returns this process's rank in MPI_COMM_WORLD and its size.");
   module.def("world", [] { return std::make_pair(Engine::instance().rank(), Engine::instance().size()); });
   module.def("is_ready", [] { return Engine::instance().is_ready(); });
@@ -447,6 +449,11 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
     return rows;
   });
 
+  module.def("algorithms", [] { return schedule::ChoiceTable::instance().describe(); },
+             "The rules, one a line, of which the first that fits chooses a collective's algorithm.");
+  module.def("set_algorithms",
+             [](const std::string& text) { translated([&] { schedule::ChoiceTable::instance().set(text); }); },
+             "For tests: as MFUGAKU_COMM_ALGORITHM; alike on all ranks, with no collective in flight.");
   module.def("set_max_count", [](int64_t count) { Engine::instance().set_max_count(count); },
              "For tests: the largest count handed to one MPI call.");
   module.def("convert", &convert, "For tests: float32 to or from float16 or bfloat16, into the second tensor.");

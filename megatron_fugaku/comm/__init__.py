@@ -15,6 +15,7 @@ import torch  # noqa: F401  torch registers the backend through the modules belo
 from megatron_fugaku.comm.diagnostics import (
     GroupStatistics,
     TraceEvent,
+    algorithms,
     build_info,
     drain_trace,
     mpi_library_version,
@@ -34,6 +35,7 @@ __all__ = [
     "RankInfo",
     "TraceEvent",
     "abort",
+    "algorithms",
     "build_info",
     "drain_trace",
     "install_excepthook",

@@ -69,6 +69,14 @@ def transport_of(group: dist.ProcessGroup) -> str:
     return backend.transport
 
 
+def algorithms() -> list[str]:
+    """Return the rules that choose algorithms of collectives between nodes, of which the first that fits decides.
+
+    Those of MFUGAKU_COMM_ALGORITHM stand before the built-in ones.
+    """
+    return list(load_extension().algorithms())
+
+
 def statistics() -> list[GroupStatistics]:
     """Return the totals per group and operation since the start or :func:`reset_statistics`."""
     return [GroupStatistics(*row) for row in load_extension().statistics()]

@@ -5,6 +5,7 @@
 #include "../shared/collectives.h"
 #include "collectives.h"
 #include "messages.h"
+#include "scheduled.h"
 
 namespace mfugaku::comm {
 namespace {
@@ -63,15 +64,18 @@ OperationPtr all_gather(Group& group, const void* data, const std::vector<void*>
     data = copy.get();
     operation->hold(copy);
   }
+  const bool mpi_can = is_even && own_bytes <= Engine::instance().max_count();
+  const schedule::Choice& choice = schedule::ChoiceTable::instance().choose(
+      {schedule::Collective::AllGather, total_bytes, group.size(), false, mpi_can});
   if (group.channel()) {
     if (total_bytes > 0) operation->poll = shared::all_gather(group.channel(), data, outs, num_bytes);
-  } else if (group.size() == 1 || !is_even || own_bytes > Engine::instance().max_count()) {
+  } else if (group.size() == 1 || choice.algorithm == schedule::Algorithm::Pieces) {
     const std::vector<const void*> pieces(outs.size(), data);
     const std::vector<int64_t> piece_bytes(outs.size(), own_bytes);
     operation->stages.push_back([=, &group](Operation& op) {
       post_exchange(op, group, pieces, piece_bytes, outs, num_bytes);
     });
-  } else if (own_bytes > 0) {
+  } else if (total_bytes > 0) {
     char* target = static_cast<char*>(outs[0]);
     const bool is_direct = is_one_block(outs, num_bytes);
     if (!is_direct) {
@@ -79,18 +83,24 @@ OperationPtr all_gather(Group& group, const void* data, const std::vector<void*>
       target = staging.get();
       operation->hold(staging);
     }
-    const void* source = is_direct && outs[self] == data ? MPI_IN_PLACE : data;
-    const int count = static_cast<int>(own_bytes);
-    operation->stages.push_back([=, &group](Operation& op) {
-      MPI_Request request;
-      check_mpi(MPI_Iallgather(source, count, MPI_BYTE, target, count, MPI_BYTE, group.comm(), &request),
-                "MPI_Iallgather");
-      op.add_request(request);
-    });
+    operation->way = choice.name();
+    if (choice.is_schedule()) {
+      operation->poll = scheduled_all_gather(group, choice, data, num_bytes, target);
+    } else {
+      const void* source = is_direct && outs[self] == data ? MPI_IN_PLACE : data;
+      const int count = static_cast<int>(own_bytes);
+      operation->stages.push_back([=, &group](Operation& op) {
+        MPI_Request request;
+        check_mpi(MPI_Iallgather(source, count, MPI_BYTE, target, count, MPI_BYTE, group.comm(), &request),
+                  "MPI_Iallgather");
+        op.add_request(request);
+      });
+    }
     if (!is_direct)
       operation->stages.push_back([=](Operation&) {
-        for (size_t i = 0; i < outs.size(); ++i)
-          std::memcpy(outs[i], target + static_cast<int64_t>(i) * own_bytes, static_cast<size_t>(own_bytes));
+        const char* block = target;
+        for (size_t i = 0; i < outs.size(); block += num_bytes[i++])
+          if (num_bytes[i] > 0) std::memcpy(outs[i], block, static_cast<size_t>(num_bytes[i]));
       });
   }
   Engine::instance().submit(operation);

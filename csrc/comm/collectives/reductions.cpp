@@ -1,14 +1,13 @@
 // Collectives that reduce: all_reduce, reduce, reduce_scatter.
 //
-// Within a node they pass through shared memory, but for reduce. Elsewhere there are two ways. MPI's own nonblocking
-// collectives take short vectors and large groups. Long vectors in groups of up to 64 ranks are exchanged in pieces:
-// each piece is reduced by one rank in the order of the ranks and, for all_reduce, sent to everybody. That moves as few
-// bytes as a ring does, and 64 MB of float32 on two ranks of one node took a quarter of the time of Open MPI 4.1's
-// MPI_Iallreduce.
+// Within a node they pass through shared memory, but for reduce. Elsewhere a table (schedule/choice.h) says which of
+// three ways they go: MPI's own nonblocking collectives, a schedule, or an exchange in pieces. There each piece is
+// reduced by one rank in the order of the ranks and, for all_reduce, sent to everybody; 64 MB of float32 on two ranks
+// of one node took a quarter of the time of Open MPI 4.1's MPI_Iallreduce.
 //
-// float16 and bfloat16 know only these two ways as well: MPI_Op_create would take away the MPI's best algorithms and
-// round at every step. Through MPI they travel as float32; in pieces at their own width, accumulated in float32 and
-// rounded once.
+// float16 and bfloat16 accumulate in float32 and are rounded once, whatever the way: MPI_Op_create would take away the
+// MPI's best algorithms and round at every step. Through MPI, and as sums under way in schedules, they travel as
+// float32; in pieces, as contributions and as results, at their own width.
 #include <cstring>
 
 #include "../mpi_names.h"
@@ -17,14 +16,10 @@
 #include "../shared/collectives.h"
 #include "collectives.h"
 #include "messages.h"
+#include "scheduled.h"
 
 namespace mfugaku::comm {
 namespace {
-
-// Below these, an exchange in pieces is all latency; through MPI, halves pay for their conversion and double width.
-constexpr int64_t kMinPieceBytes = 64 * 1024;
-constexpr int64_t kMinHalfPieceBytes = 1024;
-constexpr int kMaxExchangingRanks = 64;
 
 // A sum of truths is "any", a product "all", as torch's other backends have it.
 Reduction meaning_for(DataType type, Reduction reduction) {
@@ -169,10 +164,29 @@ struct Split {
   }
 };
 
-bool is_exchanged_in_pieces(const Group& group, int64_t count, DataType type) {
-  const int64_t piece_bytes = count * size_of(type) / group.size();
-  if (is_half(type)) return piece_bytes >= kMinHalfPieceBytes;
-  return piece_bytes >= kMinPieceBytes && group.size() <= kMaxExchangingRanks;
+const schedule::Choice& choose(const Group& group, schedule::Collective collective, int64_t num_bytes, DataType type,
+                               bool mpi_can) {
+  return schedule::ChoiceTable::instance().choose({collective, num_bytes, group.size(), is_half(type), mpi_can});
+}
+
+// The pieces one after the other: where they stand, or copied.
+const void* one_block(Operation& operation, const std::vector<const void*>& pieces,
+                      const std::vector<int64_t>& piece_bytes) {
+  if (is_one_block(pieces, piece_bytes)) return pieces[0];
+  auto block = Scratch::acquire(sum_of(piece_bytes));
+  char* end = block.get();
+  for (size_t i = 0; i < pieces.size(); end += piece_bytes[i++])
+    if (piece_bytes[i] > 0) std::memcpy(end, pieces[i], static_cast<size_t>(piece_bytes[i]));
+  operation.hold(block);
+  return block.get();
+}
+
+// Memory for a result that cannot be written to `out` while `input` is being read, or `out` itself.
+void* target_for(Operation& operation, const void* input, int64_t input_bytes, void* out, int64_t out_bytes) {
+  if (!overlaps(input, input_bytes, out, out_bytes)) return out;
+  auto result = Scratch::acquire(out_bytes);
+  operation.hold(result);
+  return result.get();
 }
 
 }  // namespace
@@ -186,7 +200,15 @@ OperationPtr all_reduce(Group& group, void* data, int64_t count, DataType type, 
   if (group.size() > 1 && count > 0) {
     if (group.channel()) {
       operation->poll = shared::all_reduce(group.channel(), data, count, type, reduction);
-    } else if (is_exchanged_in_pieces(group, count, type)) {
+      Engine::instance().submit(operation);
+      return operation;
+    }
+    const schedule::Choice& choice = choose(group, schedule::Collective::AllReduce, count * element_bytes, type, true);
+    operation->way = choice.name();
+    if (choice.is_schedule()) {
+      operation->poll = scheduled_all_reduce(group, choice, data, count, type, reduction,
+                                             scale_of(reduction, group.size()));
+    } else if (choice.algorithm == schedule::Algorithm::Pieces) {
       const Split split(group, data, count, type);
       add_exchange_and_reduce(*operation, group, split.pieces, split.counts, split.own, type, reduction);
       operation->stages.push_back([=, &group](Operation& op) {
@@ -215,7 +237,8 @@ OperationPtr reduce(Group& group, void* data, int64_t count, DataType type, Redu
   const int64_t element_bytes = size_of(type);
   OperationPtr operation = group.new_collective("reduce", count * element_bytes, call);
   if (group.size() > 1 && count > 0) {
-    if (is_exchanged_in_pieces(group, count, type)) {
+    const schedule::Choice& choice = choose(group, schedule::Collective::AllReduce, count * element_bytes, type, true);
+    if (choice.algorithm == schedule::Algorithm::Pieces) {  // there is no schedule for it
       const Split split(group, data, count, type);
       const int64_t own_bytes = split.counts[split.self] * element_bytes;
       void* own = split.own;
@@ -254,41 +277,42 @@ OperationPtr reduce_scatter(Group& group, const std::vector<const void*>& pieces
   std::vector<int64_t> piece_bytes;
   for (const int64_t count : counts) piece_bytes.push_back(count * element_bytes);
   const bool is_even = std::all_of(counts.begin(), counts.end(), [&](int64_t n) { return n == own_count; });
-  if (group.size() == 1) {
-    if (own_bytes > 0) std::memmove(out, pieces[0], static_cast<size_t>(own_bytes));
-  } else if (group.channel()) {
-    if (total_bytes > 0) add_shared_reduce_scatter(*operation, group, pieces, counts, out, type, reduction);
-  } else if (is_half(type) || !is_even || own_count > Engine::instance().max_count() ||
-             is_exchanged_in_pieces(group, own_count * group.size(), type)) {
+  const double scale = scale_of(reduction, group.size());
+  if (group.size() == 1 || group.channel() || total_bytes == 0) {
+    if (group.size() == 1 && own_bytes > 0)
+      std::memmove(out, pieces[0], static_cast<size_t>(own_bytes));
+    else if (total_bytes > 0)
+      add_shared_reduce_scatter(*operation, group, pieces, counts, out, type, reduction);
+    Engine::instance().submit(operation);
+    return operation;
+  }
+  const bool mpi_can = is_even && !is_half(type) && own_count <= Engine::instance().max_count();
+  const schedule::Choice& choice = choose(group, schedule::Collective::ReduceScatter, total_bytes, type, mpi_can);
+  operation->way = choice.name();
+  if (choice.algorithm == schedule::Algorithm::Pieces) {
     add_exchange_and_reduce(*operation, group, pieces, counts, out, type, reduction);
-  } else if (own_count > 0) {
-    const void* source = pieces[0];
-    void* target = out;
-    if (!is_one_block(pieces, piece_bytes)) {
-      auto block = Scratch::acquire(total_bytes);
-      for (size_t i = 0; i < pieces.size(); ++i)
-        std::memcpy(block.get() + static_cast<int64_t>(i) * own_bytes, pieces[i], static_cast<size_t>(own_bytes));
-      source = block.get();
-      operation->hold(block);
-    } else if (overlaps(source, total_bytes, out, own_bytes)) {  // MPI forbids it, megatron's optimizer does it
-      auto result = Scratch::acquire(own_bytes);
-      target = result.get();
-      operation->hold(result);
-    }
-    const double scale = scale_of(reduction, group.size());
+    Engine::instance().submit(operation);
+    return operation;
+  }
+  const void* input = one_block(*operation, pieces, piece_bytes);
+  // MPI forbids that the result be a part of the input; megatron's optimizer does it.
+  const bool is_own_piece = choice.is_schedule() && input == pieces[0] && out == pieces[self];
+  void* target = is_own_piece ? out : target_for(*operation, input, total_bytes, out, own_bytes);
+  if (choice.is_schedule()) {
+    operation->poll = scheduled_reduce_scatter(group, choice, input, counts, target, type, reduction, scale);
+  } else {
     operation->stages.push_back([=, &group](Operation& op) {
       MPI_Request request;
-      check_mpi(MPI_Ireduce_scatter_block(source, target, static_cast<int>(own_count), mpi_type_of(type),
+      check_mpi(MPI_Ireduce_scatter_block(input, target, static_cast<int>(own_count), mpi_type_of(type),
                                           mpi_op_of(reduction), group.comm(), &request),
                 "MPI_Ireduce_scatter_block");
       op.add_request(request);
     });
-    if (target != out || scale != 1.0)
-      operation->stages.push_back([=](Operation&) {
-        if (target != out) std::memcpy(out, target, static_cast<size_t>(own_bytes));
-        if (scale != 1.0) scale_in_place(type, out, own_count, scale);
-      });
+    if (scale != 1.0)
+      operation->stages.push_back([=](Operation&) { scale_in_place(type, target, own_count, scale); });
   }
+  if (target != out)
+    operation->stages.push_back([=](Operation&) { std::memcpy(out, target, static_cast<size_t>(own_bytes)); });
   Engine::instance().submit(operation);
   return operation;
 }

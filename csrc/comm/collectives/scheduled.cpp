@@ -1,0 +1,50 @@
+#include "scheduled.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "../executor.h"
+
+namespace mfugaku::comm {
+namespace {
+
+std::shared_ptr<Poll> execute(Group& group, const schedule::Choice& choice, const schedule::Task& task,
+                              const Data& data) {
+  schedule::Schedule schedule = choice.build(task, size_of(data.type));
+  const int first_tag = group.take_tags(schedule.num_strands);
+  return std::make_shared<Executor>(std::move(schedule),
+                                    Carrier{group.comm(), first_tag, Engine::instance().max_count()}, data);
+}
+
+// The longest type of which all blocks are whole numbers, so that no slice begins in the middle of an element.
+DataType type_of_blocks(const std::vector<int64_t>& num_bytes) {
+  for (const DataType type : {DataType::Complex128, DataType::Int64, DataType::Int32, DataType::Int16})
+    if (std::all_of(num_bytes.begin(), num_bytes.end(), [&](int64_t n) { return n % size_of(type) == 0; })) return type;
+  return DataType::UInt8;
+}
+
+}  // namespace
+
+std::shared_ptr<Poll> scheduled_all_reduce(Group& group, const schedule::Choice& choice, void* data, int64_t count,
+                                           DataType type, Reduction reduction, double scale) {
+  return execute(group, choice, schedule::all_reduce_task(group.rank(), group.size(), count),
+                 {data, data, type, reduction, scale});
+}
+
+std::shared_ptr<Poll> scheduled_reduce_scatter(Group& group, const schedule::Choice& choice, const void* input,
+                                               const std::vector<int64_t>& counts, void* out, DataType type,
+                                               Reduction reduction, double scale) {
+  return execute(group, choice, {schedule::Collective::ReduceScatter, group.rank(), counts},
+                 {input, out, type, reduction, scale});
+}
+
+std::shared_ptr<Poll> scheduled_all_gather(Group& group, const schedule::Choice& choice, const void* data,
+                                           const std::vector<int64_t>& num_bytes, void* out) {
+  const DataType type = type_of_blocks(num_bytes);
+  std::vector<int64_t> counts;
+  for (const int64_t bytes : num_bytes) counts.push_back(bytes / size_of(type));
+  return execute(group, choice, {schedule::Collective::AllGather, group.rank(), std::move(counts)},
+                 {data, out, type, Reduction::Sum, 1.0});
+}
+
+}  // namespace mfugaku::comm

@@ -1,0 +1,175 @@
+#include "choice.h"
+
+#include <algorithm>
+#include <array>
+#include <stdexcept>
+#include <utility>
+
+namespace mfugaku::comm::schedule {
+namespace {
+
+constexpr std::array<const char*, 3> kCollectives = {"all_reduce", "reduce_scatter", "all_gather"};
+constexpr std::array<const char*, 6> kAlgorithms = {"mpi", "pieces", "ring", "doubling", "halving", "lanes"};
+
+// A node of Fugaku sends through at most so many of its links at full speed at a time (Tofu interconnect D).
+constexpr int kNetworkInterfaces = 6;
+
+// Few segments leave links idle at the beginning and the end; many are many messages, and a rank serves those of all
+// lanes: it must not be busier with messages than its links are. So the mean message of a lane is of this length for
+// every lane, which takes a link of 6.8 GB/s 3 us; and more segments would gain nothing, as simulations say.
+constexpr int64_t kMinMessageBytesPerLane = 20 * 1024;
+constexpr int64_t kMaxSegments = 64;
+
+template <size_t N>
+int index_of(const std::array<const char*, N>& names, const std::string& name) {
+  const auto found = std::find(names.begin(), names.end(), name);
+  return found == names.end() ? -1 : static_cast<int>(found - names.begin());
+}
+
+[[noreturn]] void refuse(const std::string& rule, const std::string& why) {
+  throw std::invalid_argument("'" + rule + "' is no rule for an algorithm: " + why +
+                              ". Ranks would not know how to carry out collectives. Write rules like all_reduce=ring "
+                              "or reduce_scatter:65536=lanes:2x3. [MFUGAKU_COMM_ALGORITHM]");
+}
+
+}  // namespace
+
+int num_segments_for(int64_t num_bytes, const Torus& torus, int num_lanes) {
+  int64_t num_rounds = 0;
+  for (const Dimension& dimension : torus.dimensions()) num_rounds += dimension.length - 1;
+  if (num_rounds == 0) return 1;
+  const int64_t fitting = num_bytes / num_lanes / num_rounds / (num_lanes * kMinMessageBytesPerLane);
+  return static_cast<int>(std::clamp<int64_t>(fitting, 1, kMaxSegments));
+}
+
+Schedule Choice::build(const Task& task, int64_t element_bytes) const {
+  const int64_t num_bytes = begins_of(task.counts).back() * element_bytes;
+  switch (algorithm) {
+    case Algorithm::Ring:
+      return ring(task, num_segments_for(num_bytes, Torus::ring(task.size()), task.size() > 2 ? 2 : 1));
+    case Algorithm::Doubling: return recursive_doubling(task);
+    case Algorithm::Halving: return recursive_halving(task);
+    case Algorithm::Lanes:
+      return torus_lanes(task, plan->torus, plan->lanes,
+                         num_segments_for(num_bytes, plan->torus, static_cast<int>(plan->lanes.size())));
+    case Algorithm::Mpi: case Algorithm::Pieces: break;
+  }
+  throw std::logic_error(name() + " is no schedule");
+}
+
+std::string Choice::name() const {
+  return std::string(kAlgorithms[static_cast<size_t>(algorithm)]) + (plan ? ":" + plan->shape : "");
+}
+
+bool ChoiceTable::Rule::fits(const Case& wanted) const {
+  if (!is_for_all && collective != wanted.collective) return false;
+  if (wanted.num_bytes < min_bytes || wanted.num_bytes / wanted.num_ranks < min_block_bytes) return false;
+  if (max_ranks > 0 && wanted.num_ranks > max_ranks) return false;
+  if (!(wanted.is_half ? halves : others)) return false;
+  switch (choice.algorithm) {
+    case Algorithm::Mpi: return wanted.mpi_can;
+    case Algorithm::Doubling: return wanted.collective == Collective::AllReduce;
+    case Algorithm::Lanes: return choice.plan->torus.size() == wanted.num_ranks;
+    default: return true;
+  }
+}
+
+std::string ChoiceTable::Rule::describe() const {
+  std::string text = is_for_all ? "all" : kCollectives[static_cast<size_t>(collective)];
+  if (min_bytes > 0) text += ":" + std::to_string(min_bytes);
+  text += "=" + choice.name();
+  if (min_block_bytes > 0) text += ", blocks of " + std::to_string(min_block_bytes) + " bytes and more";
+  if (max_ranks > 0) text += ", up to " + std::to_string(max_ranks) + " ranks";
+  if (!others) text += ", float16 and bfloat16";
+  if (!halves) text += ", other types";
+  return text;
+}
+
+ChoiceTable::Rule ChoiceTable::parse(const std::string& text) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos) refuse(text, "there is no = in it");
+  std::string collective = text.substr(0, equals), algorithm = text.substr(equals + 1), argument;
+  Rule rule{};
+  if (const size_t colon = collective.find(':'); colon != std::string::npos) {
+    const std::string digits = collective.substr(colon + 1);
+    if (digits.empty() || digits.size() > 15 || digits.find_first_not_of("0123456789") != std::string::npos)
+      refuse(text, "'" + digits + "' is no number of bytes");
+    rule.min_bytes = std::stoll(digits);
+    collective.resize(colon);
+  }
+  rule.is_for_all = collective == "all";
+  const int number = index_of(kCollectives, collective);
+  if (!rule.is_for_all && number < 0)
+    refuse(text, "'" + collective + "' is none of all_reduce, reduce_scatter, all_gather, all");
+  if (!rule.is_for_all) rule.collective = static_cast<Collective>(number);
+  if (const size_t colon = algorithm.find(':'); colon != std::string::npos) {
+    argument = algorithm.substr(colon + 1);
+    algorithm.resize(colon);
+  }
+  const int chosen = index_of(kAlgorithms, algorithm);
+  if (chosen < 0) refuse(text, "'" + algorithm + "' is none of mpi, pieces, ring, doubling, halving, lanes:SHAPE");
+  rule.choice.algorithm = static_cast<Algorithm>(chosen);
+  if (rule.choice.algorithm == Algorithm::Doubling && !rule.is_for_all && rule.collective != Collective::AllReduce)
+    refuse(text, "doubling is an algorithm for all_reduce alone");
+  if (rule.choice.algorithm != Algorithm::Lanes) {
+    if (algorithm.size() + equals + 1 < text.size()) refuse(text, algorithm + " takes no shape");
+    return rule;
+  }
+  try {
+    Torus torus = Torus::parse(argument);
+    std::vector<Lane> lanes = weigh_lanes(torus, kNetworkInterfaces);
+    rule.choice.plan = std::make_shared<const Choice::TorusPlan>(
+        Choice::TorusPlan{argument, std::move(torus), std::move(lanes)});
+  } catch (const std::invalid_argument& failure) {
+    refuse(text, "'" + argument + "' is no shape of a torus like 24x12l");
+  }
+  return rule;
+}
+
+// Between nodes, MPI's own collectives take short vectors and large groups. Long vectors in groups of up to 64 ranks go
+// in pieces: each is reduced by one rank in the order of the ranks, which moves as few bytes as a ring does.
+std::vector<ChoiceTable::Rule> ChoiceTable::built_in() {
+  // Below these, an exchange in pieces is all latency; through MPI, halves pay for their conversion and double width.
+  constexpr int64_t kMinPieceBytes = 64 * 1024, kMinHalfPieceBytes = 1024;
+  constexpr int kMaxExchangingRanks = 64;
+  Choice pieces, mpi;
+  pieces.algorithm = Algorithm::Pieces;
+  mpi.algorithm = Algorithm::Mpi;
+  std::vector<Rule> rules;
+  for (const Collective collective : {Collective::AllReduce, Collective::ReduceScatter}) {
+    rules.push_back({false, collective, 0, kMinHalfPieceBytes, 0, true, false, pieces});
+    rules.push_back({false, collective, 0, kMinPieceBytes, kMaxExchangingRanks, false, true, pieces});
+  }
+  rules.push_back({true, {}, 0, 0, 0, true, true, mpi});
+  rules.push_back({true, {}, 0, 0, 0, true, true, pieces});  // fits where MPI has nothing
+  return rules;
+}
+
+ChoiceTable& ChoiceTable::instance() {
+  static auto* const table = new ChoiceTable();  // never destroyed: collectives may run during exit
+  return *table;
+}
+
+void ChoiceTable::set(const std::string& text) {
+  std::vector<Rule> rules;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    rules.push_back(parse(text.substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  const std::vector<Rule> others = built_in();
+  rules.insert(rules.end(), others.begin(), others.end());
+  rules_ = std::move(rules);
+}
+
+const Choice& ChoiceTable::choose(const Case& wanted) const {
+  return std::find_if(rules_.begin(), rules_.end(), [&](const Rule& rule) { return rule.fits(wanted); })->choice;
+}
+
+std::vector<std::string> ChoiceTable::describe() const {
+  std::vector<std::string> lines;
+  for (const Rule& rule : rules_) lines.push_back(rule.describe());
+  return lines;
+}
+
+}  // namespace mfugaku::comm::schedule

@@ -1,0 +1,64 @@
+// The table that chooses algorithms.
+#include <doctest/doctest.h>
+
+#include <stdexcept>
+
+#include "comm/schedule/choice.h"
+
+using namespace mfugaku::comm::schedule;
+
+namespace {
+
+std::string chosen(const ChoiceTable& table, const Case& wanted) { return table.choose(wanted).name(); }
+
+Case all_reduce_of(int64_t num_bytes, int num_ranks, bool is_half = false) {
+  return {Collective::AllReduce, num_bytes, num_ranks, is_half, true};
+}
+
+}  // namespace
+
+TEST_CASE("the built-in rules") {
+  const ChoiceTable table;
+  CHECK_EQ(chosen(table, all_reduce_of(4 * 65536 - 1, 4)), "mpi");
+  CHECK_EQ(chosen(table, all_reduce_of(4 * 65536, 4)), "pieces");
+  CHECK_EQ(chosen(table, all_reduce_of(int64_t{65} << 20, 65)), "mpi");
+  CHECK_EQ(chosen(table, all_reduce_of(4 * 1023, 4, true)), "mpi");
+  CHECK_EQ(chosen(table, all_reduce_of(4 * 1024, 4, true)), "pieces");
+  CHECK_EQ(chosen(table, all_reduce_of(int64_t{1024} * 1000, 1000, true)), "pieces");
+  CHECK_EQ(chosen(table, {Collective::ReduceScatter, 8, 4, false, true}), "mpi");
+  CHECK_EQ(chosen(table, {Collective::ReduceScatter, 8, 4, false, false}), "pieces");
+  CHECK_EQ(chosen(table, {Collective::AllGather, 1 << 20, 4, false, true}), "mpi");
+  CHECK_EQ(chosen(table, {Collective::AllGather, 1 << 20, 4, false, false}), "pieces");
+}
+
+TEST_CASE("rules of a text come first, and only where they fit") {
+  ChoiceTable table;
+  table.set("all_reduce:65536=lanes:2x3,all_reduce:1000=ring,all=doubling,reduce_scatter=mpi,all=halving");
+  CHECK_EQ(chosen(table, all_reduce_of(65536, 6)), "lanes:2x3");
+  CHECK_EQ(chosen(table, all_reduce_of(65536, 7)), "ring");
+  CHECK_EQ(chosen(table, all_reduce_of(1000, 6)), "ring");
+  CHECK_EQ(chosen(table, all_reduce_of(999, 6)), "doubling");
+  CHECK_EQ(chosen(table, {Collective::ReduceScatter, 999, 6, false, true}), "mpi");
+  CHECK_EQ(chosen(table, {Collective::ReduceScatter, 999, 6, false, false}), "halving");
+  CHECK_EQ(chosen(table, {Collective::AllGather, 999, 6, false, true}), "halving");
+  CHECK_EQ(table.describe()[0], "all_reduce:65536=lanes:2x3");
+  CHECK_EQ(table.describe().size(), 5 + ChoiceTable().describe().size());
+  CHECK_THROWS_AS(table.set("all=ring,all=quick"), std::invalid_argument);
+  CHECK_EQ(table.describe()[0], "all_reduce:65536=lanes:2x3");
+  table.set("");
+  CHECK_EQ(table.describe(), ChoiceTable().describe());
+}
+
+TEST_CASE("long vectors go in more segments, up to a limit") {
+  ChoiceTable table;
+  table.set("all=lanes:2x3");
+  const Choice& choice = table.choose(all_reduce_of(1, 6));
+  const auto strands = [&](int64_t num_bytes) {
+    return choice.build(all_reduce_task(0, 6, num_bytes / 4), 4).num_strands;
+  };
+  const int lanes = strands(4);
+  CHECK_EQ(lanes, static_cast<int>(choice.plan->lanes.size()));
+  CHECK_EQ(lanes, 3);
+  CHECK_EQ(strands(int64_t{10} * lanes * 3 * (lanes * 20480)), 10 * lanes);
+  CHECK_EQ(strands(int64_t{1} << 32), 64 * lanes);
+}
