@@ -24,6 +24,7 @@ VERBS = {
     "generate": "continue a prompt with a checkpoint",
     "report": "write the HTML report of a run folder",
     "bench": "measure this machine, ours against the peers",
+    "comm": "show which algorithm carries a collective",
     "xray": "say which ranks of a run wait where, and who is missing",
     "doctor": "say what this machine has and what is missing",
     "patches": "list, explain and check the patches that the port layer applies to upstream",

@@ -25,6 +25,7 @@ FLAGS = {
     "generate": ["run_dir", "--prompt", "--iteration", "--max-new-tokens", "--temperature", "--top-k", "--top-p",
                  "--seed", "--save"],
     "report": ["run_dir", "--output", "--trace"],
+    "comm": [], "comm table": [],
     "xray": ["run_dir", "--min-wait", "--trace"],
     "bench": [], "bench comm": ["--ranks", "--sizes", "--ops", "--dtypes", "--rounds", "--json",
                                 "--simulate", "--config", "--plot"],
