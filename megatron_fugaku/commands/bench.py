@@ -29,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the benchmarks."""
     from megatron_fugaku.bench.comm import DATA_TYPES, OPERATIONS, SIZES, Plan
     from megatron_fugaku.bench.records import parse_size
+    from megatron_fugaku.bench.smpi import CASES
 
     which = parser.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
     help_line = "collectives of the MPI backend against gloo and against MPI's own, on this machine"
@@ -49,15 +50,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
                       "one group of all nodes)")
     comm.add_argument("--plot", type=Path, metavar="PATH", help="with --simulate: also draw the figures")
 
+    help_line = "the backend's own schedules on simulated torus networks, by SimGrid; shares of what the links allow"
+    smpi = which.add_parser("smpi", help=help_line, description=help_line)
+    names = tuple(dict.fromkeys(case.name for case in CASES))
+    smpi.add_argument("--cases", type=_list_of(_one_of(names)), default=(), metavar="CASES",
+                      help=f"some of {','.join(names)} (default: all)")
+    smpi.add_argument("--overheads", action="store_true", help="messages and memory take time too")
+    smpi.add_argument("--json", type=Path, metavar="PATH", help="also write one line of JSON per case")
+
 
 def run(args: argparse.Namespace) -> int:
     """Measure or model, print tables and how many targets are met; the exit code does not depend on them."""
     from megatron_fugaku.bench.records import render_json_lines
 
-    records = _simulate(args) if args.simulate is not None else _measure(args)
+    if args.benchmark == "smpi":
+        records = _run_smpi(args)
+    else:
+        records = _simulate(args) if args.simulate is not None else _measure(args)
     if args.json is not None:
         _write(args.json, render_json_lines(records))
     return 0
+
+
+def _run_smpi(args: argparse.Namespace) -> list:
+    from megatron_fugaku.bench import smpi
+
+    records = smpi.simulate(args.cases, args.overheads)
+    print(smpi.render_table(records), end="")
+    return records
 
 
 def _measure(args: argparse.Namespace) -> list:

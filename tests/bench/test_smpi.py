@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from megatron_fugaku import cli
 from megatron_fugaku.bench import smpi
 from megatron_fugaku.bench.smpi import CASES, Case, Overheads, Simulator, build_simulator, write_platform
 from megatron_fugaku.errors import EnvironmentError
@@ -84,10 +85,12 @@ def test_results_are_right(program, algorithm, torus, collective):
 
 @needs_simgrid
 @pytest.mark.slow
-def test_lanes_beat_a_ring_that_knows_no_torus_threefold(program, monkeypatch, capsys):
+def test_lanes_beat_a_ring_that_knows_no_torus_threefold(program, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(smpi, "build_simulator", lambda folder: program)
     monkeypatch.setattr(smpi, "CASES", [case_named("TP 6"), case_named("TP 6", algorithm="ring")])
-    smpi.main(["--json"])
-    lanes, ring = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert cli.main(["bench", "smpi", "--json", str(tmp_path / "records.jsonl")]) == 0
+    assert "99 %" in capsys.readouterr().out
+    lanes, ring = map(json.loads, (tmp_path / "records.jsonl").read_text().splitlines())
+    assert (lanes["target"], lanes["ok"], ring["target"]) == (0.99, True, None)
     assert ring["value"] / lanes["value"] == pytest.approx(3, rel=0.01)
     assert lanes["ratio"] > 0.995
