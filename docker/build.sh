@@ -186,6 +186,10 @@ arguments=(--platform "linux/$architecture" --target "$target" --tag "$tag" --fi
 [ -z "$ca_bundle" ] || arguments+=(--secret "id=ca_bundle,src=$ca_bundle")
 # Always given: buildah 1.28 leaves a container behind for the empty stage that it replaces. Not every Docker takes it.
 mkdir "$work/no_wheels"
+if [ "$engine" = docker ] && [ -n "$wheels" ] && ! docker buildx version >/dev/null 2>&1; then
+    say "the wheels in $wheels are not used: this Docker has no buildx, which alone gives builds a second folder"
+    wheels=''
+fi
 if [ "$engine" = buildah ] || [ -n "$wheels" ]; then
     arguments+=(--build-context "wheels=${wheels:-$work/no_wheels}")
 fi

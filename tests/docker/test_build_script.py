@@ -210,6 +210,16 @@ def test_a_docker_that_cannot_build_is_passed_over_or_refused(machine):
     assert len(machine.calls("buildah [build]")) == 2
 
 
+def test_a_docker_without_buildx_goes_without_the_wheels(machine, tmp_path):
+    """Its builder takes one folder only, and refuses the option for another."""
+    machine.put("docker", DOCKER)
+    result = machine.call("build.sh", "--engine", "docker", "--wheels", str(tmp_path), BUILDX_STATUS="1",
+                          DOCKER_VERSION="20.10.24")
+    assert result.returncode == 0, result.stderr
+    assert f"the wheels in {tmp_path} are not used" in result.stdout
+    assert not any("--build-context" in call for call in machine.calls("docker"))
+
+
 def test_package_sources_are_those_of_pip(machine, tmp_path):
     wheels = tmp_path / "wheels"
     wheels.mkdir()
