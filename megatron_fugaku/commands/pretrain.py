@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     patches.prepare_imports()
     from megatron_fugaku.train.runtime import distributed_runtime
 
-    with distributed_runtime(config):
+    with distributed_runtime(config, has_flight_recorder=True):
         from megatron_fugaku.checkpoint import DistCheckpointer
         from megatron_fugaku.train import pretrain
 

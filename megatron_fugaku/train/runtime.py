@@ -44,8 +44,10 @@ def _record_flight(config: RunConfig) -> None:
 
 
 @contextlib.contextmanager
-def distributed_runtime(config: RunConfig) -> Iterator[None]:
+def distributed_runtime(config: RunConfig, has_flight_recorder: bool = False) -> Iterator[None]:
     """Run the body with patches applied, the MPI backend started and megatron-core's parallel state ready.
+
+    With ``has_flight_recorder``, all operations of the ranks are recorded in the run folder.
 
     An exception in the body ends the whole job (:func:`megatron_fugaku.comm.install_excepthook`): the other ranks
     would otherwise wait for this one for ever.
@@ -53,7 +55,7 @@ def distributed_runtime(config: RunConfig) -> Iterator[None]:
     comm.install_excepthook()
     patches.apply()
     torch.distributed.init_process_group("mpi")
-    if not environment.get("MFUGAKU_COMM_FLIGHT_DIR"):
+    if has_flight_recorder and not environment.get("MFUGAKU_COMM_FLIGHT_DIR"):
         _record_flight(config)
     initialize_parallel(config)
     yield

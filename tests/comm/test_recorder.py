@@ -102,6 +102,9 @@ def test_a_good_end(small_manifest, tmp_path, capsys):
     assert not path_of(run / "flight", 7).exists()
     assert cli.main(["xray", str(run)]) == 0
     assert "nothing has been waited for 1 s or more on the 2 of 2 ranks" in capsys.readouterr().out
+    written = run_mpi(["-m", "megatron_fugaku", "generate", run, "--prompt", "def", "--max-new-tokens", "2"], 1)
+    assert written.returncode == 0, written.stderr[-3000:]
+    assert load_flight(run) == records  # what came after the training has not touched them
 
 
 @pytest.mark.slow
