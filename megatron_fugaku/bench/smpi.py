@@ -5,8 +5,7 @@ the links allow an algorithm reaches. Results are checked on every rank. Two net
 only the links' bandwidth and a latency per hop count, and one with *overheads*, where every message costs its sender
 and its receiver time and reductions pass through memory. Both are models; no figure here is a measurement.
 
-A Fugaku node's link carries 6.8 GB/s in each direction (Fujitsu, Development Studio MPI User's Guide, 6.1), and six
-network interfaces let it use six of its ten links at a time.
+Links, latencies and network interfaces are those of Tofu-D (``plan/tofu.py`` has the sources).
 """
 
 from __future__ import annotations
@@ -23,11 +22,9 @@ from pathlib import Path
 
 from megatron_fugaku.bench.records import Record, render_columns
 from megatron_fugaku.errors import EnvironmentError
+from megatron_fugaku.plan.tofu import HOP_S, LINK_BYTES_PER_S, NUM_INTERFACES
 
 ROOT = Path(__file__).resolve().parents[2]
-LINK_BYTES_PER_S = 6.8e9
-HOP_LATENCY_S = 1e-7
-MAX_PORTS = 6
 #: SMPI's own model of TCP is switched off: bandwidth is shared fairly, and nothing else takes time.
 FLUID = ("smpi/simulate-computation:no", "smpi/bw-factor:0:1", "smpi/lat-factor:0:1", "network/TCP-gamma:0",
          "network/crosstraffic:0", "smpi/privatization:no", "contexts/stack-size:256",
@@ -85,7 +82,7 @@ class Case:
         """Directions of links that a rank has, as far as its network interfaces can serve them."""
         ports = sum(2 if length > 2 and not part.endswith("l") else 1
                     for part, length in zip(self.torus.split("x"), self.dimensions, strict=True) if length > 1)
-        return min(ports, MAX_PORTS)
+        return min(ports, NUM_INTERFACES)
 
     @property
     def count(self) -> int:
@@ -145,7 +142,7 @@ class Simulator:
                 "-platform", str(platform), "-hostfile", str(hosts), str(self.program),
                 f"--collective={case.collective}", f"--algorithm={case.algorithm}", f"--count={case.count}",
                 f"--segments={case.num_segments}", f"--scale={case.scale}", f"--torus={case.torus}",
-                f"--max-ports={MAX_PORTS}",
+                f"--max-ports={NUM_INTERFACES}",
             ]
             if self.overheads:
                 command.append(f"--memory={self.overheads.memory_bytes_per_s / case.scale}")
@@ -169,7 +166,7 @@ def write_platform(folder: Path, case: Case) -> tuple[Path, Path]:
         '<platform version="4.1">\n <zone id="world" routing="Full">\n'
         f'  <cluster id="torus" topology="TORUS" topo_parameters="{",".join(map(str, machine))}" prefix="node-" '
         f'radical="0-{num_nodes - 1}" suffix="" speed="1Gf" bw="{LINK_BYTES_PER_S / case.scale:.0f}Bps" '
-        f'lat="{HOP_LATENCY_S}s" sharing_policy="SPLITDUPLEX"/>\n </zone>\n</platform>\n'
+        f'lat="{HOP_S}s" sharing_policy="SPLITDUPLEX"/>\n </zone>\n</platform>\n'
     )
     lines = []
     for rank in range(case.num_ranks):

@@ -1,4 +1,4 @@
-"""``mfugaku bench comm``: on this machine, or with ``--simulate`` by a model of a torus."""
+"""``mfugaku bench comm``, on this machine or with ``--simulate`` by a model of a torus, and ``mfugaku bench smpi``."""
 
 from __future__ import annotations
 

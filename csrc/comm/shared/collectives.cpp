@@ -247,15 +247,6 @@ class Broadcast : public Transfer {
   int root_;
 };
 
-class Barrier : public Transfer {
- public:
-  Barrier(std::shared_ptr<Channel> channel, const Ticket& ticket) : Transfer(std::move(channel), ticket, 1, false) {}
-
- private:
-  void fill(int64_t, uint64_t) override {}
-  void take(int64_t, uint64_t) override {}
-};
-
 }  // namespace
 
 std::shared_ptr<Poll> all_reduce(std::shared_ptr<Channel> channel, void* data, int64_t count, DataType type,
@@ -325,7 +316,7 @@ std::shared_ptr<Poll> broadcast(std::shared_ptr<Channel> channel, void* data, in
 
 std::shared_ptr<Poll> barrier(std::shared_ptr<Channel> channel) {
   const Ticket ticket = make_ticket("barrier", 0, 0, {});
-  return std::make_shared<Barrier>(std::move(channel), ticket);
+  return std::make_shared<Meeting>(std::move(channel), ticket);
 }
 
 }  // namespace mfugaku::comm::shared

@@ -55,16 +55,6 @@ class Offer : public Transfer {
   std::vector<char*> tensors_, addresses_;
 };
 
-// All members wait for each other.
-class Meeting : public Transfer {
- public:
-  Meeting(std::shared_ptr<Channel> channel, const Ticket& ticket) : Transfer(std::move(channel), ticket, 1, false) {}
-
- private:
-  void fill(int64_t, uint64_t) override {}
-  void take(int64_t, uint64_t) override {}
-};
-
 // The offers, then what follows from them, then a meeting where others may still be reading this member's tensor: to
 // the channel, three collectives in successive turns.
 class Offered : public Poll {

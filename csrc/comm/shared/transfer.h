@@ -51,4 +51,14 @@ class Transfer : public Poll {
   int64_t num_filled_ = 0, num_taken_ = 0, num_spread_ = 0;
 };
 
+// All members wait for each other; nothing is moved.
+class Meeting : public Transfer {
+ public:
+  Meeting(std::shared_ptr<Channel> channel, const Ticket& ticket) : Transfer(std::move(channel), ticket, 1, false) {}
+
+ private:
+  void fill(int64_t, uint64_t) override {}
+  void take(int64_t, uint64_t) override {}
+};
+
 }  // namespace mfugaku::comm
