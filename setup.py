@@ -249,7 +249,7 @@ class BuildSimulator(Command):
     user_options = [("output=", "o", "folder that receives the program `simulate`")]  # noqa: RUF012
 
     #: What the executor of schedules needs of the core; neither torch nor the engine.
-    CORE = ("combine", "executor", "operation", "reduce", "scratch", "types")
+    CORE = ("combine", "executor", "operation", "reduce", "scratch", "transport/mpi", "types")
 
     def initialize_options(self) -> None:
         self.output = str(BUILD)

@@ -1,8 +1,6 @@
 #include "executor.h"
 
-#include <algorithm>
 #include <cstring>
-#include <string>
 #include <utility>
 
 #include "combine.h"
@@ -12,9 +10,9 @@ namespace mfugaku::comm {
 
 using schedule::Buffer;
 
-Executor::Executor(schedule::Schedule schedule, const Carrier& carrier, const Data& data)
+Executor::Executor(schedule::Schedule schedule, std::unique_ptr<Transport> transport, const Data& data)
     : schedule_(std::move(schedule)),
-      carrier_(carrier),
+      transport_(std::move(transport)),
       data_(data),
       element_bytes_(size_of(data.type)),
       sum_bytes_(size_of(sum_type_of(data.type))),
@@ -36,10 +34,7 @@ char* Executor::at(const schedule::Place& place) const {
 }
 
 bool Executor::advance(bool& has_moved) {
-  if (has_failed_) {
-    complete(false);
-    return requests_.empty();
-  }
+  if (has_failed_) return is_rid_of_messages();
   try {
     has_moved |= start();
     while (complete(false)) {
@@ -94,26 +89,15 @@ void Executor::post(int strand) {
   state.is_posted = true;
   for (size_t i = state.strand.begin_of_messages(round); i < state.strand.round(round).end_of_messages; ++i)
     post(strand, state.strand.messages()[i]);
-  if (state.open_messages == 0) finish_round(strand);
+  if (state.open_parts == 0) finish_round(strand);
 }
 
 void Executor::post(int strand, const schedule::Message& message) {
   const int64_t num_bytes = message.count * (message.place.buffer == Buffer::Partials ? sum_bytes_ : element_bytes_);
-  const int tag = carrier_.first_tag + strand;
   char* const data = at(message.place);
-  for (int64_t begin = 0; begin < num_bytes; begin += carrier_.max_bytes) {
-    const int64_t length = std::min(carrier_.max_bytes, num_bytes - begin);
-    MPI_Request request;
-    if (message.is_send)
-      check_mpi(MPI_Isend(data + begin, static_cast<int>(length), MPI_BYTE, message.peer, tag, carrier_.comm, &request),
-                "MPI_Isend");
-    else
-      check_mpi(MPI_Irecv(data + begin, static_cast<int>(length), MPI_BYTE, message.peer, tag, carrier_.comm, &request),
-                "MPI_Irecv");
-    requests_.push_back(request);
-    owners_.push_back({strand, message.is_send ? -1 : length});
-    ++running(strand).open_messages;
-  }
+  running(strand).open_parts += message.is_send
+                                    ? transport_->post_send(message.peer, strand, data, num_bytes, strand)
+                                    : transport_->post_receive(message.peer, strand, data, num_bytes, strand);
 }
 
 void Executor::finish_round(int strand) {
@@ -145,55 +129,21 @@ void Executor::work(const schedule::Work& work) {
 
 // Takes note of messages that are over; true when there were some.
 bool Executor::complete(bool is_waiting) {
-  if (requests_.empty()) return false;
-  const int count = static_cast<int>(requests_.size());
-  int num_done = 0;
-  indices_.resize(requests_.size());
-  statuses_.resize(requests_.size());
-  int code = MPI_SUCCESS;
-  if (is_waiting) {  // simulators make a loop of tests of MPI_Waitsome
-    code = MPI_Waitany(count, requests_.data(), indices_.data(), statuses_.data());
-    num_done = 1;
-  } else {
-    code = MPI_Testsome(count, requests_.data(), &num_done, indices_.data(), statuses_.data());
-    if (num_done == MPI_UNDEFINED) num_done = 0;
-  }
-  std::string failure;
+  finished_.clear();
+  transport_->complete(is_waiting, finished_);
+  for (const int strand : finished_)
+    if (--running(strand).open_parts == 0) finish_round(strand);
+  return !finished_.empty();
+}
+
+// After an error: strands go no further.
+bool Executor::is_rid_of_messages() {
   try {
-    if (code != MPI_ERR_IN_STATUS) check_mpi(code, "MPI_Testsome");
-  } catch (const CommFailure& error) {
-    failure = error.what();
+    finished_.clear();
+    transport_->complete(false, finished_);
+  } catch (const CommFailure&) {  // the first one has been told
   }
-  std::vector<Owner> done;
-  for (int i = 0; i < num_done; ++i) {
-    const MPI_Status& status = statuses_[static_cast<size_t>(i)];
-    const Owner owner = owners_[static_cast<size_t>(indices_[static_cast<size_t>(i)])];
-    done.push_back(owner);
-    int received = 0;
-    try {
-      if (code == MPI_ERR_IN_STATUS) check_mpi(status.MPI_ERROR, "a message");
-      if (owner.expected_bytes >= 0) check_mpi(MPI_Get_count(&status, MPI_BYTE, &received), "MPI_Get_count");
-    } catch (const CommFailure& error) {
-      failure = error.what();
-      continue;
-    }
-    if (owner.expected_bytes >= 0 && received != owner.expected_bytes)
-      failure = "a message of " + std::to_string(received) + " bytes arrived where " +
-                std::to_string(owner.expected_bytes) + " were expected; the ranks disagree about the tensor";
-  }
-  size_t kept = 0;
-  for (size_t i = 0; i < requests_.size(); ++i) {
-    if (requests_[i] == MPI_REQUEST_NULL) continue;
-    requests_[kept] = requests_[i];
-    owners_[kept++] = owners_[i];
-  }
-  requests_.resize(kept);
-  owners_.resize(kept);
-  if (has_failed_) return num_done > 0;
-  if (!failure.empty()) throw CommFailure(failure);
-  for (const Owner& owner : done)
-    if (--running(owner.strand).open_messages == 0) finish_round(owner.strand);
-  return num_done > 0;
+  return !transport_->has_open();
 }
 
 }  // namespace mfugaku::comm

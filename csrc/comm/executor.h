@@ -1,27 +1,20 @@
-// Carries out a schedule with nonblocking MPI messages: a state machine that goes as far as messages let it.
+// Carries out a schedule with the messages of a transport: a state machine that goes as far as messages let it.
 //
-// Every MPI call is made from within advance() or run(), so whoever calls these decides about threads and locks. Each
-// strand has a tag of its own, since ranks may come to the rounds of different strands in different orders.
+// The transport is called from within advance() and run() alone, so whoever calls these decides about threads and
+// locks. Each strand is a channel of its own, since ranks may come to the rounds of different strands in different
+// orders.
 #pragma once
-
-#include <mpi.h>
 
 #include <cstdint>
 #include <memory>
 #include <vector>
 
-#include "operation.h"
+#include "poll.h"
 #include "schedule/schedule.h"
+#include "transport/transport.h"
 #include "types.h"
 
 namespace mfugaku::comm {
-
-// How messages of a schedule go: strand i has tag first_tag + i; longer messages than max_bytes go in parts.
-struct Carrier {
-  MPI_Comm comm;
-  int first_tag;
-  int64_t max_bytes;
-};
 
 // What a schedule works on. `scale` multiplies results: 1 but for averages.
 struct Data {
@@ -34,10 +27,10 @@ struct Data {
 
 class Executor : public Poll {
  public:
-  Executor(schedule::Schedule schedule, const Carrier& carrier, const Data& data);
+  Executor(schedule::Schedule schedule, std::unique_ptr<Transport> transport, const Data& data);
   bool advance(bool& has_moved) final;
-  // Memory is in MPI's hands until the messages under way are over, also after an error: advance() then only waits.
-  bool is_holding_memory() const final { return !requests_.empty(); }
+  // Messages under way hold memory until they are over, also after an error: advance() then only waits for that.
+  bool is_holding_memory() const final { return transport_->has_open(); }
 
   // Waits until it is over, for programs that have nothing else to do.
   void run();
@@ -49,12 +42,8 @@ class Executor : public Poll {
  private:
   struct Running {
     schedule::Strand strand;
-    int open_messages = 0;
+    int open_parts = 0;  // of messages
     bool is_posted = false;
-  };
-  struct Owner {
-    int strand;
-    int64_t expected_bytes;  // -1 for a send
   };
 
   bool is_over() const { return num_over_ == schedule_.num_strands; }
@@ -67,10 +56,11 @@ class Executor : public Poll {
   void finish_round(int strand);
   void work(const schedule::Work& work);
   bool complete(bool is_waiting);
+  bool is_rid_of_messages();
   char* at(const schedule::Place& place) const;
 
   schedule::Schedule schedule_;
-  Carrier carrier_;
+  std::unique_ptr<Transport> transport_;
   Data data_;
   int64_t element_bytes_, sum_bytes_;
   std::shared_ptr<char> elements_, sums_;
@@ -79,10 +69,7 @@ class Executor : public Poll {
   std::vector<bool> is_over_;     // by strand
   int first_open_ = 0, num_begun_ = 0, num_over_ = 0;
   bool has_failed_ = false;
-  std::vector<MPI_Request> requests_;
-  std::vector<Owner> owners_;  // of the requests
-  std::vector<int> indices_;
-  std::vector<MPI_Status> statuses_;
+  std::vector<int> finished_;  // strands of parts that are over
 };
 
 }  // namespace mfugaku::comm

@@ -10,22 +10,13 @@
 #include <string>
 #include <vector>
 
+#include "poll.h"
 #include "types.h"
 
 namespace mfugaku::comm {
 
 // Turns an MPI error code into CommFailure with MPI's own words.
 void check_mpi(int code, const char* call);
-
-// Work that no MPI request stands for: looked after by the engine, under its lock, until it is over.
-class Poll {
- public:
-  virtual ~Poll() = default;
-  // Goes as far as possible without waiting; true when it is over. Sets `has_moved` when anything was done.
-  virtual bool advance(bool& has_moved) = 0;
-  // Whether MPI still reads or writes its memory. After an error it is then looked after until that is over.
-  virtual bool is_holding_memory() const { return false; }
-};
 
 struct Operation {
   using Stage = std::function<void(Operation&)>;

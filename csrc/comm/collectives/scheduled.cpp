@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "../executor.h"
+#include "../transport/mpi.h"
 
 namespace mfugaku::comm {
 namespace {
@@ -12,8 +13,8 @@ std::shared_ptr<Poll> execute(Group& group, const schedule::Choice& choice, cons
                               const Data& data) {
   schedule::Schedule schedule = choice.build(task, size_of(data.type));
   const int first_tag = group.take_tags(schedule.num_strands);
-  return std::make_shared<Executor>(std::move(schedule),
-                                    Carrier{group.comm(), first_tag, Engine::instance().max_count()}, data);
+  auto transport = std::make_unique<MpiTransport>(group.comm(), first_tag, Engine::instance().max_count());
+  return std::make_shared<Executor>(std::move(schedule), std::move(transport), data);
 }
 
 // The longest type of which all blocks are whole numbers, so that no slice begins in the middle of an element.

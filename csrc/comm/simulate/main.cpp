@@ -17,6 +17,7 @@
 #include <cstdio>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -25,6 +26,7 @@
 #include "../executor.h"
 #include "../reduce.h"
 #include "../schedule/choice.h"
+#include "../transport/mpi.h"
 
 namespace {
 
@@ -35,8 +37,8 @@ using schedule::Task;
 
 class SimulatedExecutor : public Executor {
  public:
-  SimulatedExecutor(Schedule schedule, const Carrier& carrier, const Data& data, double bytes_per_s)
-      : Executor(std::move(schedule), carrier, data), bytes_per_s_(bytes_per_s) {}
+  SimulatedExecutor(Schedule schedule, std::unique_ptr<Transport> transport, const Data& data, double bytes_per_s)
+      : Executor(std::move(schedule), std::move(transport), data), bytes_per_s_(bytes_per_s) {}
 
  private:
   void on_work(int64_t num_bytes) override {
@@ -160,7 +162,7 @@ void simulate(const Options& options, int rank, int size) {
   if (!is_mpi) schedule = build_schedule(options, problem.task);
   if (is_mpi && (type != DataType::Float32 || count % size != 0))
     throw std::invalid_argument("mpi stands here for float32 in equal blocks");
-  SimulatedExecutor executor(schedule, {MPI_COMM_WORLD, 1, int64_t{1} << 30},
+  SimulatedExecutor executor(schedule, std::make_unique<MpiTransport>(MPI_COMM_WORLD, 1, int64_t{1} << 30),
                              {problem.input(), problem.output(), type, Reduction::Sum, 1.0},
                              std::stod(options.at("memory")));
 
