@@ -8,6 +8,8 @@ torch is looked up, never imported, also from within pip's build isolation: ``pi
 of the environment that runs it. Cross builds take CPython's own variables (_PYTHON_HOST_PLATFORM,
 _PYTHON_SYSCONFIGDATA_NAME), CXX, CXXFLAGS, LDFLAGS, MPICXX, and a PYTHONPATH that holds the target's torch;
 docker/Dockerfile does one.
+
+Where the compiler finds Fujitsu's <utofu.h> (CXXFLAGS=-I..., LDFLAGS=-L...), the MPI backend can send over uTofu too.
 """
 
 from __future__ import annotations
@@ -90,6 +92,13 @@ def ask_mpi_compiler(compiler: list[str]) -> tuple[list[str], list[str]]:
                          for answer in answers)
     raise SystemExit(f"{' '.join(compiler)} tells its flags neither with -showme:compile nor with -compile_info. Set "
                      "MPICXX to an MPI C++ compiler that does.")
+
+
+def ask_for_utofu() -> tuple[list[str], list[str]]:
+    """Return the compile and link flags of the uTofu transport: none where the compiler finds no <utofu.h>."""
+    probe = [*find_compiler(), *shlex.split(os.environ.get("CXXFLAGS", "")), "-fsyntax-only", "-x", "c++", "-"]
+    found = subprocess.run(probe, input="#include <utofu.h>\n", capture_output=True, text=True, check=False)
+    return (["-DMFUGAKU_WITH_UTOFU"], ["-ltofucom"]) if found.returncode == 0 else ([], [])
 
 
 def find_torch() -> Path | None:
@@ -188,11 +197,15 @@ def declare_mpi_backend(ninja: NinjaFile, kernels: Path, torch: Path, output: Pa
     shims = sorted((CSRC / "comm").glob("torch_*.cpp"))
     elsewhere = (CSRC / "comm" / "schedule", CSRC / "comm" / "simulate")  # a program of its own
     core = [path for path in list_sources(CSRC / "comm") if path not in shims and path.parent not in elsewhere]
-    objects = ninja.compile(shims, facing_torch) + ninja.compile(core, f"-std=c++17 {mpi}") + ninja.compile_schedules()
+    with_utofu, utofu_link = ask_for_utofu()
+    if not with_utofu:  # utofu_over_mpi.cpp stays, and says so
+        core = [path for path in core if path.stem not in ("utofu", "utofu_links", "utofu_port")]
+    objects = ninja.compile(shims, facing_torch) + ninja.compile_schedules()
+    objects += ninja.compile(core, shlex.join(["-std=c++17", *with_utofu]) + f" {mpi}")
     libraries = [flag for flag in mpi_link if flag != "-lmpi_cxx"]  # the C++ bindings that MPI-3 removed
     rpaths = [f"-Wl,-rpath,{flag[2:]}" for flag in libraries if flag.startswith("-L")]
     ninja.add("link", output, [*objects, kernels], f"-shared -pthread -L{torch}/lib -Wl,--allow-shlib-undefined "
-              f"-ltorch_python -ltorch_cpu -ltorch -lc10 {shlex.join([*libraries, *rpaths])}")
+              f"-ltorch_python -ltorch_cpu -ltorch -lc10 {shlex.join([*libraries, *rpaths, *utofu_link])}")
 
 
 class BuildNative(build_ext):
@@ -224,6 +237,10 @@ class BuildKernelTests(Command):
 
     user_options = [("output=", "o", "folder that receives the executable kernel_tests")]  # noqa: RUF012
 
+    #: What the executor of schedules needs over a network that is no MPI: uTofu, which stands there as a mock.
+    CORE = ("combine", "executor", "reduce", "scratch", "transport/utofu", "transport/utofu_links",
+            "transport/utofu_port", "types")
+
     def initialize_options(self) -> None:
         self.output = str(BUILD)
 
@@ -234,8 +251,10 @@ class BuildKernelTests(Command):
         ninja = NinjaFile(find_compiler())
         kernels = ninja.add_kernels()
         # doctest is a header of the build machine: behind the target's own headers.
-        objects = ninja.compile(list_sources(ROOT / "tests" / "csrc"), f"{KERNEL_COMMON} -idirafter /usr/include")
-        objects += ninja.compile_schedules()
+        mock = f"{KERNEL_COMMON} -I{shlex.quote(str(ROOT / 'tests' / 'csrc' / 'utofu_mock'))}"
+        objects = ninja.compile(list_sources(ROOT / "tests" / "csrc"), f"{mock} -idirafter /usr/include")
+        core = [CSRC / "comm" / f"{name}.cpp" for name in self.CORE]
+        objects += ninja.compile(core, mock) + ninja.compile_schedules()
         built = ninja.add("link", BUILD / "kernel_tests", [*objects, kernels], "-pthread")
         ninja.run()
         self.output.mkdir(parents=True, exist_ok=True)

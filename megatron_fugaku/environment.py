@@ -30,10 +30,11 @@ def parse_flag(text: str) -> bool:
 
 
 class Transport(enum.Enum):
-    """What carries the collectives of ranks on one node."""
+    """What carries collectives: shared memory within nodes and MPI between them, MPI, or uTofu between nodes."""
 
     AUTO = "auto"
     MPI = "mpi"
+    UTOFU = "utofu"
 
     def __repr__(self) -> str:
         return repr(self.value)
@@ -74,7 +75,8 @@ VARIABLES: dict[str, Variable] = {
         Variable("MFUGAKU_COMM_TRACE", parse_flag, False, "Record every operation of the MPI backend from the start."),
         Variable("MFUGAKU_COMM_PROGRESS_THREAD", parse_flag, False, "Drive MPI progress from a thread of its own."),
         Variable("MFUGAKU_COMM_TRANSPORT", Transport, Transport.AUTO,
-                 "`auto`: ranks of one node exchange data through shared memory where they can; `mpi`: through MPI."),
+                 "`auto`: ranks of one node exchange data through shared memory where they can; `mpi`: through MPI; "
+                 "`utofu`: as `auto`, and schedules between nodes by uTofu (not yet run on the machine)."),
         Variable("MFUGAKU_COMM_FLIGHT_DIR", str, "",
                  "Where every rank records its operations for `mfugaku xray`; empty: the run folder of `pretrain`."),
         Variable("MFUGAKU_COMM_ALGORITHM", AlgorithmRules, AlgorithmRules(),

@@ -8,6 +8,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "transport/utofu_over_mpi.h"
+
 namespace mfugaku::comm {
 namespace {
 
@@ -53,6 +55,10 @@ void Engine::initialize(const EngineOptions& options) {
   int is_finalized = 0, is_initialized = 0;
   check_mpi(MPI_Finalized(&is_finalized), "MPI_Finalized");
   if (is_finalized) throw CommFailure("MPI was finalised already and cannot start again in this process");
+  if (options.utofu && !has_utofu())
+    throw CommFailure("uTofu was asked for, but <utofu.h> was not found when this package was built, so there is "
+                      "nothing that could carry messages over it. Build it on the machine with Fujitsu's include folder "
+                      "in CXXFLAGS, or leave the choice to the package. [MFUGAKU_COMM_TRANSPORT]");
   options_ = options;
   check_mpi(MPI_Initialized(&is_initialized), "MPI_Initialized");
   if (is_initialized) {

@@ -28,6 +28,7 @@ struct EngineOptions {
   bool tracing = false;
   double timeout_s = 1800;  // of operations outside any group, and of the last barrier before MPI_Finalize
   bool shared_memory = true;  // between ranks of one node
+  bool utofu = false;         // between others, for schedules
 };
 
 class Engine {
@@ -45,6 +46,7 @@ class Engine {
   MPI_Comm base() const { return base_; }
   double timeout_s() const { return options_.timeout_s; }
   bool may_share_memory() const { return options_.shared_memory; }
+  bool wants_utofu() const { return options_.utofu; }
 
   // Largest element count or byte count handed to one MPI call; lowered by tests of the splitting of large messages.
   int64_t max_count() const { return max_count_; }

@@ -19,8 +19,14 @@ Executor::Executor(schedule::Schedule schedule, std::unique_ptr<Transport> trans
       running_(static_cast<size_t>(schedule_.window)),
       rounds_over_(static_cast<size_t>(schedule_.num_strands)),
       is_over_(rounds_over_.size()) {
-  if (schedule_.num_scratch_elements > 0) elements_ = Scratch::acquire(schedule_.num_scratch_elements * element_bytes_);
-  if (schedule_.num_scratch_partials > 0) sums_ = Scratch::acquire(schedule_.num_scratch_partials * sum_bytes_);
+  const int64_t num_element_bytes = schedule_.num_scratch_elements * element_bytes_;
+  const int64_t num_sum_bytes = schedule_.num_scratch_partials * sum_bytes_;
+  if (num_element_bytes > 0) elements_ = Scratch::acquire(num_element_bytes);
+  if (num_sum_bytes > 0) sums_ = Scratch::acquire(num_sum_bytes);
+  transport_->declare(data.input, data.num_input * element_bytes_);
+  transport_->declare(data.output, data.num_output * element_bytes_);
+  transport_->declare(elements_.get(), num_element_bytes);
+  transport_->declare(sums_.get(), num_sum_bytes);
 }
 
 char* Executor::at(const schedule::Place& place) const {

@@ -23,6 +23,7 @@ struct Data {
   DataType type;
   Reduction reduction;
   double scale;
+  int64_t num_input = 0, num_output = 0;  // elements there, where they are known
 };
 
 class Executor : public Poll {

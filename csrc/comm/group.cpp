@@ -4,6 +4,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "transport/mpi.h"
+
 namespace mfugaku::comm {
 namespace {
 
@@ -94,6 +96,7 @@ void Group::connect() {
     engine.wait({operation});
   };
   channel_ = Channel::connect(comm_, rank_, size(), engine.may_share_memory(), run);
+  if (!channel_ && size() > 1 && engine.wants_utofu()) mesh_ = connect_utofu(comm_, rank_, size(), run);
 }
 
 OperationPtr Group::new_operation(const char* operation, int64_t num_bytes, const Call& call) {
@@ -141,6 +144,11 @@ int Group::take_tags(int num_tags) {
   if (num_tags > available - num_tags_taken_) num_tags_taken_ = 0;
   num_tags_taken_ += num_tags;
   return first + num_tags_taken_ - num_tags;
+}
+
+std::unique_ptr<Transport> Group::new_transport(int num_strands) {
+  if (mesh_) return make_utofu_transport(mesh_, num_strands);
+  return std::make_unique<MpiTransport>(comm_, take_tags(num_strands), Engine::instance().max_count());
 }
 
 void Group::shut_down() {

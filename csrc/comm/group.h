@@ -11,6 +11,7 @@
 
 #include "engine.h"
 #include "shared/channel.h"
+#include "transport/utofu_over_mpi.h"
 
 namespace mfugaku::comm {
 
@@ -34,6 +35,9 @@ class Group : public std::enable_shared_from_this<Group> {
   MPI_Comm comm() const { return comm_; }
   // The memory that the members share, or null where their collectives go through MPI.
   const std::shared_ptr<Channel>& channel() const { return channel_; }
+  // What carries the messages of a schedule of so many strands, over uTofu or MPI. To be asked for in the same order on
+  // all members.
+  std::unique_ptr<Transport> new_transport(int num_strands);
   void set_timeout_s(double timeout_s) { timeout_s_ = timeout_s; }
   double timeout_s() const { return timeout_s_; }
   uint64_t num_collectives() const { return num_collectives_.load(); }
@@ -45,16 +49,15 @@ class Group : public std::enable_shared_from_this<Group> {
   OperationPtr new_point_to_point(const char* operation, int64_t num_bytes, int peer, const Call& call);
   // The tag for the messages of a collective, distinct for those in flight together.
   int tag_of(const Operation& collective) const;
-  // The first of `num_tags` tags in a row for the strands of a schedule; schedules come in the same order on all
-  // members. These tags are apart from those of tag_of. Throws std::invalid_argument when there are not so many.
-  int take_tags(int num_tags);
-
   // Frees the communicator; to be called in the same order on all members. Later calls on the group throw.
   void shut_down();
 
  private:
   Group(std::string name, std::vector<int> mpi_ranks, int rank, double timeout_s);
   void connect();
+  // The first of `num_tags` tags in a row for the strands of a schedule; schedules come in the same order on all
+  // members. These tags are apart from those of tag_of. Throws std::invalid_argument when there are not so many.
+  int take_tags(int num_tags);
   OperationPtr new_operation(const char* operation, int64_t num_bytes, const Call& call);
 
   std::shared_ptr<const std::string> name_;
@@ -63,6 +66,7 @@ class Group : public std::enable_shared_from_this<Group> {
   double timeout_s_;
   MPI_Comm comm_ = MPI_COMM_NULL;
   std::shared_ptr<Channel> channel_;
+  std::shared_ptr<utofu::Mesh> mesh_;  // null where schedules go over MPI
   uint32_t flight_number_ = 0;
   std::atomic<uint64_t> num_collectives_{0}, num_point_to_point_{0};
   int num_tags_taken_ = 0;

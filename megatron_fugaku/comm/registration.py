@@ -52,6 +52,7 @@ def _start_mpi() -> tuple[int, int]:
     """
     extension = load_extension()
     info = rank_info()
+    transport = environment.get("MFUGAKU_COMM_TRANSPORT")
     is_first_call = not extension.is_ready()
     if is_first_call:
         atexit.register(extension.stop_thread)
@@ -60,7 +61,8 @@ def _start_mpi() -> tuple[int, int]:
         progress_thread=environment.get("MFUGAKU_COMM_PROGRESS_THREAD"),
         tracing=environment.get("MFUGAKU_COMM_TRACE"),
         timeout_s=environment.get("MFUGAKU_COMM_TIMEOUT_S"),
-        shared_memory=environment.get("MFUGAKU_COMM_TRANSPORT") is environment.Transport.AUTO,
+        shared_memory=transport is not environment.Transport.MPI,
+        utofu=transport is environment.Transport.UTOFU,
         algorithms=environment.get("MFUGAKU_COMM_ALGORITHM"),
     )
     if info.launcher not in ("none", "torchrun") and info.world_size != size:

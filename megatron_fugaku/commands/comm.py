@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
     from megatron_fugaku.comm.extension import load_extension
 
     load_extension().set_algorithms(environment.get("MFUGAKU_COMM_ALGORITHM"))
-    if environment.get("MFUGAKU_COMM_TRANSPORT") is environment.Transport.AUTO:
+    if environment.get("MFUGAKU_COMM_TRANSPORT") is not environment.Transport.MPI:
         print("Groups within one node: shared memory (MFUGAKU_COMM_TRANSPORT=mpi: as between nodes).")
     else:
         print("Groups within one node: as between nodes, by MFUGAKU_COMM_TRANSPORT=mpi.")

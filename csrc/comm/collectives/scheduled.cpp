@@ -1,10 +1,10 @@
 #include "scheduled.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "../executor.h"
-#include "../transport/mpi.h"
 
 namespace mfugaku::comm {
 namespace {
@@ -12,8 +12,7 @@ namespace {
 std::shared_ptr<Poll> execute(Group& group, const schedule::Choice& choice, const schedule::Task& task,
                               const Data& data) {
   schedule::Schedule schedule = choice.build(task, size_of(data.type));
-  const int first_tag = group.take_tags(schedule.num_strands);
-  auto transport = std::make_unique<MpiTransport>(group.comm(), first_tag, Engine::instance().max_count());
+  std::unique_ptr<Transport> transport = group.new_transport(schedule.num_strands);
   return std::make_shared<Executor>(std::move(schedule), std::move(transport), data);
 }
 
@@ -29,14 +28,15 @@ DataType type_of_blocks(const std::vector<int64_t>& num_bytes) {
 std::shared_ptr<Poll> scheduled_all_reduce(Group& group, const schedule::Choice& choice, void* data, int64_t count,
                                            DataType type, Reduction reduction, double scale) {
   return execute(group, choice, schedule::all_reduce_task(group.rank(), group.size(), count),
-                 {data, data, type, reduction, scale});
+                 {data, data, type, reduction, scale, count, count});
 }
 
 std::shared_ptr<Poll> scheduled_reduce_scatter(Group& group, const schedule::Choice& choice, const void* input,
                                                const std::vector<int64_t>& counts, void* out, DataType type,
                                                Reduction reduction, double scale) {
   return execute(group, choice, {schedule::Collective::ReduceScatter, group.rank(), counts},
-                 {input, out, type, reduction, scale});
+                 {input, out, type, reduction, scale, std::accumulate(counts.begin(), counts.end(), int64_t{0}),
+                  counts[static_cast<size_t>(group.rank())]});
 }
 
 std::shared_ptr<Poll> scheduled_all_gather(Group& group, const schedule::Choice& choice, const void* data,
@@ -44,8 +44,10 @@ std::shared_ptr<Poll> scheduled_all_gather(Group& group, const schedule::Choice&
   const DataType type = type_of_blocks(num_bytes);
   std::vector<int64_t> counts;
   for (const int64_t bytes : num_bytes) counts.push_back(bytes / size_of(type));
+  const int64_t own = counts[static_cast<size_t>(group.rank())];
+  const int64_t all = std::accumulate(counts.begin(), counts.end(), int64_t{0});
   return execute(group, choice, {schedule::Collective::AllGather, group.rank(), std::move(counts)},
-                 {data, out, type, Reduction::Sum, 1.0});
+                 {data, out, type, Reduction::Sum, 1.0, own, all});
 }
 
 }  // namespace mfugaku::comm

@@ -12,6 +12,9 @@ class Transport {
  public:
   virtual ~Transport() = default;
 
+  // Messages will lie in this memory, too: a transport that must prepare memory does so once, for all of it.
+  virtual void declare(const void* /*memory*/, int64_t /*num_bytes*/) {}
+
   // Begins to send memory to a rank of the group, or to receive into it, and returns in how many parts that goes:
   // complete() gives `owner` back for each. Between two ranks, messages of one channel (0, 1, ...) meet in the order in
   // which they are posted. Memory belongs to the message until it is over. Throws CommFailure.
