@@ -142,10 +142,10 @@ class NinjaFile:
         self.text += f"build {names[0]}: {rule} {' '.join(names[1:])}\n  flags = {flags}\n"
         return output
 
-    def compile(self, sources: list[Path], flags: str) -> list[Path]:
-        """Declare the objects of some sources."""
+    def compile(self, sources: list[Path], flags: str, apart: str = "") -> list[Path]:
+        """Declare the objects of some sources, in a folder of their own where others have different flags."""
         return [
-            self.add("compile", self.folder / f"{path.relative_to(ROOT)}.o", [path],
+            self.add("compile", self.folder / apart / f"{path.relative_to(ROOT)}.o", [path],
                      f"{COMMON_FLAGS} {flags} {kernel_flags(path)[1]}")
             for path in sources
         ]
@@ -254,7 +254,7 @@ class BuildKernelTests(Command):
         mock = f"{KERNEL_COMMON} -I{shlex.quote(str(ROOT / 'tests' / 'csrc' / 'utofu_mock'))}"
         objects = ninja.compile(list_sources(ROOT / "tests" / "csrc"), f"{mock} -idirafter /usr/include")
         core = [CSRC / "comm" / f"{name}.cpp" for name in self.CORE]
-        objects += ninja.compile(core, mock) + ninja.compile_schedules()
+        objects += ninja.compile(core, mock, apart="mocked") + ninja.compile_schedules()
         built = ninja.add("link", BUILD / "kernel_tests", [*objects, kernels], "-pthread")
         ninja.run()
         self.output.mkdir(parents=True, exist_ok=True)
