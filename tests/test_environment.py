@@ -59,6 +59,9 @@ def test_rules_for_algorithms():
     ("MFUGAKU_COMM_TRACE", "perhaps", "neither true nor false"),
     ("MFUGAKU_COMM_ALGORITHM", "all=ring,all_reduce=fast", "'all_reduce=fast' is not COLLECTIVE[:BYTES]=ALGORITHM"),
     ("MFUGAKU_COMM_ALGORITHM", "all=lanes:2x0", "'all=lanes:2x0' is not"),
+    ("MFUGAKU_COMM_ALGORITHM", "all=hierarchical+mpi", "'all=hierarchical+mpi' is not"),
+    ("MFUGAKU_COMM_ALGORITHM", "all=hierarchical:1+ring", "'all=hierarchical:1+ring' is not"),
+    ("MFUGAKU_COMM_RANKS_PER_NODE", "-2", "'-2' is no number of 0 or more"),
     ("MFUGAKU_COMM_TIMEOUT", "5", "Did you mean MFUGAKU_COMM_TIMEOUT_S? [MFUGAKU_COMM_TIMEOUT]"),
     ("MFUGAKU_ZZZZZZZZZZ", "5", "Known are: MFUGAKU_CACHE, "),
 ])

@@ -62,8 +62,7 @@ bool Executor::start() {
   for (bool is_changing = true; is_changing;) {
     is_changing = false;
     while (first_open_ < num_begun_ && is_strand_over(first_open_)) ++first_open_;
-    while (num_begun_ < schedule_.num_strands &&
-           (num_begun_ < schedule_.window || is_strand_over(num_begun_ - schedule_.window))) {
+    while (num_begun_ < schedule_.num_strands && may_begin_strand(num_begun_)) {
       const int strand = num_begun_++;
       running(strand) = Running{schedule_.build_strand(strand), 0, false};
       if (running(strand).strand.num_rounds() == 0) is_over_[static_cast<size_t>(strand)] = true, ++num_over_;
@@ -77,10 +76,18 @@ bool Executor::start() {
   return has_started;
 }
 
+bool Executor::may_begin_strand(int strand) const {
+  const schedule::Phase phase = schedule_.phase_of(strand);
+  const int before = strand - phase.window;
+  return before < phase.first_strand ? num_over_ >= phase.first_strand : is_strand_over(before);
+}
+
 bool Executor::may_begin_round(int strand) {
-  const int before = strand - schedule_.stride;
+  const schedule::Phase phase = schedule_.phase_of(strand);
+  const int before = strand - phase.stride;
   const int after = running(strand).strand.round(rounds_over_[static_cast<size_t>(strand)]).after;
-  return after == 0 || before < 0 || is_strand_over(before) || rounds_over_[static_cast<size_t>(before)] >= after;
+  return after == 0 || before < phase.first_strand || is_strand_over(before) ||
+         rounds_over_[static_cast<size_t>(before)] >= after;
 }
 
 void Executor::post(int strand) {

@@ -50,6 +50,7 @@ class Executor : public Poll {
   Running& running(int strand) { return running_[static_cast<size_t>(strand % schedule_.window)]; }
   bool is_strand_over(int strand) const { return is_over_[static_cast<size_t>(strand)]; }
   bool start();
+  bool may_begin_strand(int strand) const;
   bool may_begin_round(int strand);
   void post(int strand);
   void post(int strand, const schedule::Message& message);

@@ -34,6 +34,8 @@ class Group : public std::enable_shared_from_this<Group> {
   MPI_Comm comm() const { return comm_; }
   // The memory that the members share, or null where their collectives go through MPI.
   const std::shared_ptr<Channel>& channel() const { return channel_; }
+  // How many members in a row stand on a node, if that is the same on all nodes, and 1 if not.
+  int ranks_per_node() const { return ranks_per_node_; }
   void set_timeout_s(double timeout_s) { timeout_s_ = timeout_s; }
   double timeout_s() const { return timeout_s_; }
   uint64_t num_collectives() const { return num_collectives_.load(); }
@@ -63,6 +65,7 @@ class Group : public std::enable_shared_from_this<Group> {
   double timeout_s_;
   MPI_Comm comm_ = MPI_COMM_NULL;
   std::shared_ptr<Channel> channel_;
+  int ranks_per_node_ = 1;
   uint32_t flight_number_ = 0;
   std::atomic<uint64_t> num_collectives_{0}, num_point_to_point_{0};
   int num_tags_taken_ = 0;

@@ -43,6 +43,7 @@ class MpiBackend : public c10d::Backend {
   void setSequenceNumberForGroup() override {}
   uint64_t getSequenceNumberForGroup() override { return group_->num_collectives(); }
   std::string transport() const { return group_->channel() ? "shared memory" : "MPI"; }
+  int ranks_per_node() const { return group_->ranks_per_node(); }
   void shutdown() override { translated([&] { group_->shut_down(); }); }
 
   // Reductions.
@@ -388,22 +389,24 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   py::class_<MpiBackend, c10::intrusive_ptr<MpiBackend>, c10d::Backend>(module, "MpiBackend")
       .def(py::init<std::string, std::vector<int>, int, double>(), py::arg("name"), py::arg("mpi_ranks"),
            py::arg("rank"), py::arg("timeout_s"), NoGil())
-      .def_property_readonly("transport", &MpiBackend::transport);
+      .def_property_readonly("transport", &MpiBackend::transport)
+      .def_property_readonly("ranks_per_node", &MpiBackend::ranks_per_node);
   py::class_<StockBackend, c10::intrusive_ptr<StockBackend>, c10d::Backend>(module, "StockBackend")
       .def(py::init<int, int>(), py::arg("rank"), py::arg("size"), NoGil());
 
   module.def(
       "initialize",
-      [](bool progress_thread, bool tracing, double timeout_s, bool shared_memory, const std::string& algorithms) {
+      [](bool progress_thread, bool tracing, double timeout_s, bool shared_memory, const std::string& algorithms,
+         int ranks_per_node) {
         return translated([&] {
           Engine& engine = Engine::instance();
           if (!engine.is_ready()) schedule::ChoiceTable::instance().set(algorithms);
-          engine.initialize({progress_thread, tracing, timeout_s, shared_memory});
+          engine.initialize({progress_thread, tracing, timeout_s, shared_memory, ranks_per_node});
           return std::make_pair(engine.rank(), engine.size());
         });
       },
       py::arg("progress_thread"), py::arg("tracing"), py::arg("timeout_s"),
-      py::arg("shared_memory") = true, py::arg("algorithms") = "", NoGil(),
+      py::arg("shared_memory") = true, py::arg("algorithms") = "", py::arg("ranks_per_node") = 0, NoGil(),
       "Initialises MPI; returns this process's rank in MPI_COMM_WORLD and its size.");
   module.def("world", [] { return std::make_pair(Engine::instance().rank(), Engine::instance().size()); });
   module.def("is_ready", [] { return Engine::instance().is_ready(); });

@@ -62,6 +62,7 @@ def _start_mpi() -> tuple[int, int]:
         timeout_s=environment.get("MFUGAKU_COMM_TIMEOUT_S"),
         shared_memory=environment.get("MFUGAKU_COMM_TRANSPORT") is environment.Transport.AUTO,
         algorithms=environment.get("MFUGAKU_COMM_ALGORITHM"),
+        ranks_per_node=environment.get("MFUGAKU_COMM_RANKS_PER_NODE"),
     )
     if info.launcher not in ("none", "torchrun") and info.world_size != size:
         facts = extension.build_facts()

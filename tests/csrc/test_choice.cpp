@@ -49,6 +49,34 @@ TEST_CASE("rules of a text come first, and only where they fit") {
   CHECK_EQ(table.describe(), ChoiceTable().describe());
 }
 
+TEST_CASE("rules for swing and for nodes of several ranks") {
+  ChoiceTable table;
+  table.set("all_reduce:1000=hierarchical:4+lanes:2x3,all=hierarchical+ring,all=swing:2x3,all=swing");
+  Case wanted = all_reduce_of(1000, 24);
+  CHECK_EQ(chosen(table, wanted), "hierarchical:4+lanes:2x3");
+  wanted.num_bytes = 999;
+  CHECK_EQ(chosen(table, wanted), "swing");
+  wanted.ranks_per_node = 4;
+  CHECK_EQ(chosen(table, wanted), "hierarchical+ring");
+  wanted.ranks_per_node = 24;  // one node
+  CHECK_EQ(chosen(table, wanted), "swing");
+  CHECK_EQ(chosen(table, all_reduce_of(1000, 6)), "swing:2x3");
+  CHECK_EQ(chosen(table, all_reduce_of(1000, 23)), "swing");
+  for (const char* text : {"all=hierarchical", "all=hierarchical:4", "all=hierarchical:1+ring", "all=hierarchical:+ring",
+                           "all=hierarchical:x+ring", "all=hierarchical+mpi", "all=hierarchical+doubling", "all=swing:",
+                           "all=swing:2y", "all=hierarchical+hierarchical+ring", "all=hierarchical2+ring"})
+    CHECK_THROWS_AS(table.set(text), std::invalid_argument);
+  // Chunks of unlike length, and yet the same strands everywhere.
+  table.set("all=hierarchical:2+ring");
+  const Choice& choice = table.choose(all_reduce_of(1, 4));
+  int strands = 0;
+  for (int rank = 0; rank < 4; ++rank) {
+    const Schedule schedule = choice.build(all_reduce_task(rank, 4, 20481), 4);
+    if (rank > 0) CHECK_EQ(schedule.num_strands, strands);
+    strands = schedule.num_strands;
+  }
+}
+
 TEST_CASE("long vectors go in more segments, up to a limit") {
   ChoiceTable table;
   table.set("all=lanes:2x3");

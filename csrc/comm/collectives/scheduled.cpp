@@ -11,7 +11,7 @@ namespace {
 
 std::shared_ptr<Poll> execute(Group& group, const schedule::Choice& choice, const schedule::Task& task,
                               const Data& data) {
-  schedule::Schedule schedule = choice.build(task, size_of(data.type));
+  schedule::Schedule schedule = choice.build(task, size_of(data.type), group.ranks_per_node());
   const int first_tag = group.take_tags(schedule.num_strands);
   auto transport = std::make_unique<MpiTransport>(group.comm(), first_tag, Engine::instance().max_count());
   return std::make_shared<Executor>(std::move(schedule), std::move(transport), data);

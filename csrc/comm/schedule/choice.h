@@ -3,8 +3,10 @@
 //
 // MFUGAKU_COMM_ALGORITHM puts rules before the built-in ones, separated by commas: "COLLECTIVE=ALGORITHM", or
 // "COLLECTIVE:BYTES=ALGORITHM" for vectors of so many bytes and more. COLLECTIVE is all_reduce, reduce_scatter,
-// all_gather or all; ALGORITHM is mpi, pieces, ring, doubling, halving or lanes:SHAPE with the shape of a torus as in
-// lanes:24x12l, which fits groups of as many ranks.
+// all_gather or all; ALGORITHM is mpi, pieces, ring, doubling, halving, swing, or lanes:SHAPE or swing:SHAPE with the
+// shape of a torus as in lanes:24x12l, which fits groups of as many ranks. A schedule behind hierarchical+ or
+// hierarchical:RANKS+ goes between nodes, for groups with as many ranks in a row on each of several nodes: those that
+// are found there, or RANKS of them.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +21,7 @@ namespace mfugaku::comm::schedule {
 enum class Algorithm : uint8_t {
   Mpi,      // the MPI's own collective; float16 and bfloat16 travel as float32
   Pieces,   // everybody sends everybody a piece
-  Ring, Doubling, Halving, Lanes,  // schedules
+  Ring, Doubling, Halving, Swing, Lanes,  // schedules
 };
 
 // A collective to be carried out. `num_bytes` is that of the vector of all blocks; `mpi_can` is false where the MPI has
@@ -30,26 +32,39 @@ struct Case {
   int num_ranks;
   bool is_half;
   bool mpi_can;
+  int ranks_per_node = 1;  // in a row, alike on all nodes; 1 where they are not
 };
 
 // In how many segments a vector of so many bytes goes through the lanes of a torus.
 int num_segments_for(int64_t num_bytes, const Torus& torus, int num_lanes);
+// By how many lanes of swing a vector of so many bytes goes.
+int num_swing_lanes_for(int64_t num_bytes, const Torus& torus);
 
 class Choice {
  public:
   Algorithm algorithm = Algorithm::Pieces;
   bool is_schedule() const { return algorithm != Algorithm::Mpi && algorithm != Algorithm::Pieces; }
   // The schedule of one rank, for a choice that is one; elements have `element_bytes`.
-  Schedule build(const Task& task, int64_t element_bytes) const;
+  // `ranks_of_group`: how many it has on each node.
+  Schedule build(const Task& task, int64_t element_bytes, int ranks_of_group = 1) const;
   std::string name() const;
+  // Whether it can carry out a case at all.
+  bool can(const Case& wanted) const;
 
-  // Of lanes alone.
+  // Where `algorithm` goes between nodes of several ranks: so many, or 0 for those of the group.
+  bool is_hierarchical = false;
+  int ranks_per_node = 0;
+
+  // Of lanes, and of swing with a shape.
   struct TorusPlan {
     std::string shape;
     Torus torus;
     std::vector<Lane> lanes;
   };
   std::shared_ptr<const TorusPlan> plan;
+
+ private:
+  Schedule build_flat(const Task& task, int64_t num_bytes) const;
 };
 
 class ChoiceTable {

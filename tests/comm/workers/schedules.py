@@ -22,6 +22,7 @@ from collectives import (
 from contributions import fill
 
 import megatron_fugaku.comm as comm
+from megatron_fugaku import environment
 from megatron_fugaku.comm.extension import load_extension
 
 SHAPES = {2: ("2",), 3: ("3", "3l"), 4: ("2x2", "4"), 6: ("2x3", "3x2l"), 8: ("2x2x2", "4x2")}
@@ -42,7 +43,9 @@ def algorithm(rules: str) -> Iterator[None]:
 
 
 def schedules() -> list[str]:
-    return ["ring", "halving", *(f"lanes:{shape}" for shape in SHAPES[size()])]
+    shaped = [f"{name}:{shape}" for name in ("lanes", "swing") for shape in SHAPES[size()]]
+    names = ["ring", "halving", "swing", *shaped]
+    return names + [f"hierarchical:2+{name}" for name in ("ring", "swing") if size() > 2 and size() % 2 == 0]
 
 
 def ops_of(dtype: torch.dtype) -> list:
@@ -120,13 +123,40 @@ def rules_are_obeyed() -> None:
     if size() < 3:
         return
     sums = {}
-    for name in ("pieces", "ring", "halving"):
+    for name in ("pieces", "ring", "halving", "swing"):
         with algorithm(f"all_reduce:1000={name}"):
             sums[name] = fill(rank(), (70_001,), torch.float32)
             dist.all_reduce(sums[name])
     assert not torch.equal(sums["ring"], sums["pieces"])
+    assert not torch.equal(sums["swing"], sums["ring"])
     assert not torch.equal(sums["halving"], sums["pieces"])
     assert not torch.equal(sums["halving"], sums["ring"])
+
+
+def nodes_of_several_ranks_are_known() -> None:
+    """The job of four ranks takes two in a row for a node."""
+    per_node = environment.get("MFUGAKU_COMM_RANKS_PER_NODE")
+    world = dist.group.WORLD._get_backend(torch.device("cpu"))
+    assert comm.transport_of(dist.group.WORLD) == "MPI"
+    if per_node == 0:
+        assert world.ranks_per_node == size()
+        return
+    assert world.ranks_per_node == per_node
+    pairs = [dist.new_group([first, first + 1]) for first in range(0, size(), 2)]
+    assert comm.transport_of(pairs[rank() // 2]) == "shared memory"
+    across = dist.new_group([0, 2])
+    if rank() in (0, 2):
+        assert comm.transport_of(across) == "MPI"
+        assert across._get_backend(torch.device("cpu")).ranks_per_node == 1
+    with algorithm("all=hierarchical+swing"):
+        by_node = fill(rank(), (70_001,), torch.float32)
+        dist.all_reduce(by_node)
+    with algorithm("all=hierarchical:2+swing"):
+        by_number = fill(rank(), (70_001,), torch.float32)
+        dist.all_reduce(by_number)
+    assert torch.equal(by_node, by_number)
+    everybody = [fill(r, (70_001,), torch.float32) for r in range(size())]
+    assert_close(by_node, reduced(everybody, dist.ReduceOp.SUM), "nodes of several ranks")
 
 
 def many_at_a_time() -> None:
@@ -188,6 +218,7 @@ checks_to_run = (
     halves_round_once_by_each_algorithm,
     results_are_the_same_on_all_ranks_and_again,
     rules_are_obeyed,
+    nodes_of_several_ranks_are_known,
     many_at_a_time,
     long_messages_in_parts,
     ranks_that_disagree_about_a_tensor_are_told,
