@@ -236,6 +236,8 @@ class BuildKernelTests(Command):
         # doctest is a header of the build machine: behind the target's own headers.
         objects = ninja.compile(list_sources(ROOT / "tests" / "csrc"), f"{KERNEL_COMMON} -idirafter /usr/include")
         objects += ninja.compile_schedules()
+        arithmetic = [CSRC / "comm" / f"{name}.cpp" for name in ("combine", "reduce", "rehearsal", "types", "wire")]
+        objects += ninja.compile(arithmetic, "-std=c++17")
         built = ninja.add("link", BUILD / "kernel_tests", [*objects, kernels], "-pthread")
         ninja.run()
         self.output.mkdir(parents=True, exist_ok=True)
@@ -249,7 +251,7 @@ class BuildSimulator(Command):
     user_options = [("output=", "o", "folder that receives the program `simulate`")]  # noqa: RUF012
 
     #: What the executor of schedules needs of the core; neither torch nor the engine.
-    CORE = ("combine", "executor", "operation", "reduce", "scratch", "transport/mpi", "types")
+    CORE = ("combine", "executor", "operation", "reduce", "scratch", "transport/mpi", "types", "wire")
 
     def initialize_options(self) -> None:
         self.output = str(BUILD)

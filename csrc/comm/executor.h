@@ -13,6 +13,7 @@
 #include "schedule/schedule.h"
 #include "transport/transport.h"
 #include "types.h"
+#include "wire.h"
 
 namespace mfugaku::comm {
 
@@ -23,6 +24,7 @@ struct Data {
   DataType type;
   Reduction reduction;
   double scale;
+  Wire wire = {};
 };
 
 class Executor : public Poll {
@@ -44,6 +46,7 @@ class Executor : public Poll {
     schedule::Strand strand;
     int open_parts = 0;  // of messages
     bool is_posted = false;
+    std::shared_ptr<char> narrow;  // the messages of its round, as they go over a narrow wire
   };
 
   bool is_over() const { return num_over_ == schedule_.num_strands; }
@@ -53,7 +56,8 @@ class Executor : public Poll {
   bool may_begin_strand(int strand) const;
   bool may_begin_round(int strand);
   void post(int strand);
-  void post(int strand, const schedule::Message& message);
+  void post(int strand, const schedule::Message& message, char* narrow);
+  void widen_received(Running& state, int round);
   void finish_round(int strand);
   void work(const schedule::Work& work);
   bool complete(bool is_waiting);

@@ -77,6 +77,35 @@ TEST_CASE("rules for swing and for nodes of several ranks") {
   }
 }
 
+TEST_CASE("measured rules stand between those of the user and the built-in ones") {
+  ChoiceTable table;
+  table.set("all_reduce:1000=ring", "all_reduce@6:100=halving,all_reduce@7=swing");
+  CHECK_EQ(chosen(table, all_reduce_of(1000, 6)), "ring");
+  CHECK_EQ(chosen(table, all_reduce_of(999, 6)), "halving");
+  CHECK_EQ(chosen(table, all_reduce_of(99, 6)), "mpi");
+  CHECK_EQ(chosen(table, all_reduce_of(999, 7)), "swing");
+  CHECK_EQ(chosen(table, all_reduce_of(999, 8)), "mpi");
+  CHECK_EQ(table.describe()[1], "all_reduce@6:100=halving");
+  CHECK_EQ(table.sources()[0], "asked for");
+  CHECK_EQ(table.sources()[2], "measured");
+  CHECK_EQ(table.sources()[3], "built in");
+  CHECK_EQ(table.sources().size(), table.describe().size());
+  for (const char* text : {"all@=ring", "all@x=ring", "all@6:=ring", "all:5@6=ring"})
+    CHECK_THROWS_AS(table.set("", text), std::invalid_argument);
+  CHECK_EQ(table.describe()[1], "all_reduce@6:100=halving");
+}
+
+TEST_CASE("a narrow wire goes by a schedule unless the user wants another way") {
+  ChoiceTable table;
+  Case wanted = all_reduce_of(1 << 20, 4);
+  wanted.is_narrow = true;
+  CHECK_EQ(chosen(table, wanted), "ring");
+  wanted.ranks_per_node = 2;
+  CHECK_EQ(chosen(table, wanted), "hierarchical+ring");
+  table.set("all=pieces");
+  CHECK_EQ(chosen(table, wanted), "pieces");
+}
+
 TEST_CASE("long vectors go in more segments, up to a limit") {
   ChoiceTable table;
   table.set("all=lanes:2x3");

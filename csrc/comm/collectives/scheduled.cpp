@@ -27,16 +27,16 @@ DataType type_of_blocks(const std::vector<int64_t>& num_bytes) {
 }  // namespace
 
 std::shared_ptr<Poll> scheduled_all_reduce(Group& group, const schedule::Choice& choice, void* data, int64_t count,
-                                           DataType type, Reduction reduction, double scale) {
+                                           DataType type, Reduction reduction, double scale, DataType wire) {
   return execute(group, choice, schedule::all_reduce_task(group.rank(), group.size(), count),
-                 {data, data, type, reduction, scale});
+                 {data, data, type, reduction, scale, {wire, is_half(wire)}});
 }
 
 std::shared_ptr<Poll> scheduled_reduce_scatter(Group& group, const schedule::Choice& choice, const void* input,
                                                const std::vector<int64_t>& counts, void* out, DataType type,
-                                               Reduction reduction, double scale) {
+                                               Reduction reduction, double scale, DataType wire) {
   return execute(group, choice, {schedule::Collective::ReduceScatter, group.rank(), counts},
-                 {input, out, type, reduction, scale});
+                 {input, out, type, reduction, scale, {wire, false}});
 }
 
 std::shared_ptr<Poll> scheduled_all_gather(Group& group, const schedule::Choice& choice, const void* data,
@@ -45,7 +45,7 @@ std::shared_ptr<Poll> scheduled_all_gather(Group& group, const schedule::Choice&
   std::vector<int64_t> counts;
   for (const int64_t bytes : num_bytes) counts.push_back(bytes / size_of(type));
   return execute(group, choice, {schedule::Collective::AllGather, group.rank(), std::move(counts)},
-                 {data, out, type, Reduction::Sum, 1.0});
+                 {data, out, type, Reduction::Sum, 1.0, {}});
 }
 
 }  // namespace mfugaku::comm

@@ -100,23 +100,25 @@ bool ChoiceTable::Rule::fits(const Case& wanted) const {
   if (!is_for_all && collective != wanted.collective) return false;
   if (wanted.num_bytes < min_bytes || wanted.num_bytes / wanted.num_ranks < min_block_bytes) return false;
   if (max_ranks > 0 && wanted.num_ranks > max_ranks) return false;
-  if (!(wanted.is_half ? halves : others)) return false;
+  if (num_ranks > 0 && wanted.num_ranks != num_ranks) return false;
+  if (!(wanted.is_half ? halves : others) || (narrow_only && !wanted.is_narrow)) return false;
   return choice.can(wanted);
 }
 
 std::string ChoiceTable::Rule::describe() const {
   std::string text = is_for_all ? "all" : kCollectives[static_cast<size_t>(collective)];
+  if (num_ranks > 0) text += "@" + std::to_string(num_ranks);
   if (min_bytes > 0) text += ":" + std::to_string(min_bytes);
   text += "=" + choice.name();
   if (min_block_bytes > 0) text += ", blocks of " + std::to_string(min_block_bytes) + " bytes and more";
   if (max_ranks > 0) text += ", up to " + std::to_string(max_ranks) + " ranks";
   if (!others) text += ", float16 and bfloat16";
   if (!halves) text += ", other types";
+  if (narrow_only) text += ", float32 in 16 bits on the wire";
   return text;
 }
 
-// What stands behind the = of the rule `rule`.
-Choice parse_algorithm(std::string algorithm, const std::string& rule) {
+Choice Choice::parse(std::string algorithm, const std::string& rule) {
   Choice choice;
   if (algorithm.rfind(kHierarchical, 0) == 0) {
     const size_t plus = std::min(algorithm.find('+'), algorithm.size());
@@ -165,12 +167,19 @@ ChoiceTable::Rule ChoiceTable::parse(const std::string& text) {
     rule.min_bytes = std::stoll(digits);
     collective.resize(colon);
   }
+  if (const size_t at = collective.find('@'); at != std::string::npos) {
+    const std::string digits = collective.substr(at + 1);
+    if (digits.empty() || digits.size() > 7 || digits.find_first_not_of("0123456789") != std::string::npos)
+      refuse(text, "'" + digits + "' is no number of ranks");
+    rule.num_ranks = std::stoi(digits);
+    collective.resize(at);
+  }
   rule.is_for_all = collective == "all";
   const int number = index_of(kCollectives, collective);
   if (!rule.is_for_all && number < 0)
     refuse(text, "'" + collective + "' is none of all_reduce, reduce_scatter, all_gather, all");
   if (!rule.is_for_all) rule.collective = static_cast<Collective>(number);
-  rule.choice = parse_algorithm(algorithm, text);
+  rule.choice = Choice::parse(std::move(algorithm), text);
   if (rule.choice.algorithm == Algorithm::Doubling && !rule.is_for_all && rule.collective != Collective::AllReduce)
     refuse(text, "doubling is an algorithm for all_reduce alone");
   return rule;
@@ -185,13 +194,18 @@ std::vector<ChoiceTable::Rule> ChoiceTable::built_in() {
   Choice pieces, mpi;
   pieces.algorithm = Algorithm::Pieces;
   mpi.algorithm = Algorithm::Mpi;
+  Choice ring, ring_of_nodes;
+  ring.algorithm = ring_of_nodes.algorithm = Algorithm::Ring;
+  ring_of_nodes.is_hierarchical = true;
   std::vector<Rule> rules;
+  for (const Choice& choice : {ring_of_nodes, ring})
+    rules.push_back({true, {}, 0, 0, 0, true, true, choice, true});
   for (const Collective collective : {Collective::AllReduce, Collective::ReduceScatter}) {
-    rules.push_back({false, collective, 0, kMinHalfPieceBytes, 0, true, false, pieces});
-    rules.push_back({false, collective, 0, kMinPieceBytes, kMaxExchangingRanks, false, true, pieces});
+    rules.push_back({false, collective, 0, kMinHalfPieceBytes, 0, true, false, pieces, false});
+    rules.push_back({false, collective, 0, kMinPieceBytes, kMaxExchangingRanks, false, true, pieces, false});
   }
-  rules.push_back({true, {}, 0, 0, 0, true, true, mpi});
-  rules.push_back({true, {}, 0, 0, 0, true, true, pieces});  // fits where MPI has nothing
+  rules.push_back({true, {}, 0, 0, 0, true, true, mpi, false});
+  rules.push_back({true, {}, 0, 0, 0, true, true, pieces, false});  // fits where MPI has nothing
   return rules;
 }
 
@@ -200,13 +214,18 @@ ChoiceTable& ChoiceTable::instance() {
   return *table;
 }
 
-void ChoiceTable::set(const std::string& text) {
+void ChoiceTable::set(const std::string& text, const std::string& measured) {
   std::vector<Rule> rules;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find(',', begin), text.size());
-    rules.push_back(parse(text.substr(begin, end - begin)));
-    begin = end + 1;
-  }
+  const auto add = [&rules](const std::string& list, const char* source) {
+    for (size_t begin = 0; begin < list.size();) {
+      const size_t end = std::min(list.find(',', begin), list.size());
+      rules.push_back(parse(list.substr(begin, end - begin)));
+      rules.back().source = source;
+      begin = end + 1;
+    }
+  };
+  add(text, "asked for");
+  add(measured, "measured");
   const std::vector<Rule> others = built_in();
   rules.insert(rules.end(), others.begin(), others.end());
   rules_ = std::move(rules);
@@ -220,6 +239,12 @@ std::vector<std::string> ChoiceTable::describe() const {
   std::vector<std::string> lines;
   for (const Rule& rule : rules_) lines.push_back(rule.describe());
   return lines;
+}
+
+std::vector<std::string> ChoiceTable::sources() const {
+  std::vector<std::string> names;
+  for (const Rule& rule : rules_) names.push_back(rule.source);
+  return names;
 }
 
 }  // namespace mfugaku::comm::schedule

@@ -159,6 +159,52 @@ def nodes_of_several_ranks_are_known() -> None:
     assert_close(by_node, reduced(everybody, dist.ReduceOp.SUM), "nodes of several ranks")
 
 
+def is_rounded_to(dtype: torch.dtype, tensor: torch.Tensor) -> bool:
+    return torch.equal(tensor.to(dtype).float(), tensor)
+
+
+def long_sums_travel_in_16_bits() -> None:
+    count, dtypes = 300_000 // size() * size(), {"bf16": torch.bfloat16, "fp16": torch.float16}
+    inputs = [torch.randn(count, generator=torch.Generator().manual_seed(r)) for r in range(size())]
+    exact = sum(tensor.double() for tensor in inputs)
+    longest = torch.stack(inputs).amax(0)
+    for wire, dtype in dtypes.items():
+        comm.set_wire_rules(f"NARROW=fp32,NARROW_{wire}={wire}")
+        group = dist.new_group(list(range(size())), group_desc=f"NARROW_{wire}")
+        wide = dist.new_group(list(range(size())), group_desc="NARROW")
+        assert (comm.wire_of(group), comm.wire_of(wide)) == (wire, "fp32")
+        # Each hop rounds by at most half a unit in the last place of a sum no larger than the sum of magnitudes.
+        bound = sum(tensor.abs().double() for tensor in inputs) * torch.finfo(dtype).eps / 2 * (size() + 1) + 1e-6
+        for name in ("", *schedules()):  # without a rule too
+            with algorithm(f"all={name}" if name else ""):
+                total = inputs[rank()].clone()
+                dist.all_reduce(total, group=group)
+                assert is_rounded_to(dtype, total), (wire, name)
+                assert ((total.double() - exact).abs() <= bound).all(), (wire, name)
+                everybody = [torch.empty_like(total) for _ in range(size())]
+                dist.all_gather(everybody, total, group=group)
+                assert all(torch.equal(total, other) for other in everybody), (wire, name)
+
+                block = torch.empty(count // size())
+                dist.reduce_scatter_tensor(block, inputs[rank()].clone(), dist.ReduceOp.AVG, group=group)
+                own = slice(rank() * block.numel(), (rank() + 1) * block.numel())
+                assert not is_rounded_to(dtype, block), (wire, name)
+                assert ((block.double() * size() - exact[own]).abs() <= bound[own]).all(), (wire, name)
+                assert not torch.allclose(block.double() * size(), exact[own], rtol=1e-6, atol=1e-6), (wire, name)
+
+                own_input = inputs[rank()].clone()
+                gathered = torch.empty(size() * count)
+                dist.all_gather_into_tensor(gathered, own_input, group=group)
+                assert torch.equal(gathered, torch.cat(inputs)), "gathers are exact"
+                dist.all_reduce(own_input, dist.ReduceOp.MAX, group=group)
+                assert torch.equal(own_input, longest), "maxima are exact"
+                for exactly, elements in ((group, 1000), (wide, count)):
+                    part = inputs[rank()][:elements].clone()
+                    dist.all_reduce(part, group=exactly)
+                    assert not is_rounded_to(dtype, part), (wire, name, elements)
+    comm.set_wire_rules("")
+
+
 def many_at_a_time() -> None:
     """Collectives in flight together, of two groups, waited for in an order of each rank's own."""
     other = dist.new_group(list(reversed(range(size()))))
@@ -219,6 +265,7 @@ checks_to_run = (
     results_are_the_same_on_all_ranks_and_again,
     rules_are_obeyed,
     nodes_of_several_ranks_are_known,
+    long_sums_travel_in_16_bits,
     many_at_a_time,
     long_messages_in_parts,
     ranks_that_disagree_about_a_tensor_are_told,
