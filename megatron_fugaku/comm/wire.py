@@ -48,6 +48,11 @@ def format_for(description: str) -> str:
     return "fp32"
 
 
+def wire_formats() -> dict[str, str]:
+    """Return the format that groups of each dimension of megatron-core get where their ranks share no memory."""
+    return {dimension: format_for(descriptions[0]) for dimension, descriptions in _DESCRIPTIONS.items()}
+
+
 def _backend_of(group: Any) -> Any:
     """The group's backend if it is ours, or None."""
     if not isinstance(group, dist.ProcessGroup):

@@ -11,7 +11,6 @@ import sys
 from typing import Any
 
 import torch
-from megatron.core import parallel_state
 
 from megatron_fugaku import __version__, comm, patches
 from megatron_fugaku.atomic_file import write_text_atomically
@@ -45,9 +44,7 @@ def describe_run(config: RunConfig, world_size: int, num_parameters: int, vocab_
         "num_parameters": num_parameters,
         "padded_vocab_size": vocab_size,
         "patches": patches.ledger(),
-        "comm": comm.build_info() | {"wire_dtype": {
-            "tensor": comm.wire_of(parallel_state.get_tensor_model_parallel_group()),
-            "data": comm.wire_of(parallel_state.get_data_parallel_group())}},
+        "comm": {**comm.build_info(), "wire_dtype": comm.wire_formats()},
         "data_manifest": None if data_manifest is None else {
             "path": str(data_manifest), "sha256": hashlib.sha256(data_manifest.read_bytes()).hexdigest()},
         "command": sys.argv,
