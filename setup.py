@@ -238,8 +238,8 @@ class BuildKernelTests(Command):
     user_options = [("output=", "o", "folder that receives the executable kernel_tests")]  # noqa: RUF012
 
     #: What the executor of schedules needs over a network that is no MPI: uTofu, which stands there as a mock.
-    CORE = ("combine", "executor", "reduce", "scratch", "transport/utofu", "transport/utofu_links",
-            "transport/utofu_port", "types")
+    CORE = ("combine", "executor", "reduce", "rehearsal", "scratch", "transport/utofu", "transport/utofu_links",
+            "transport/utofu_port", "types", "wire")
 
     def initialize_options(self) -> None:
         self.output = str(BUILD)
@@ -268,7 +268,7 @@ class BuildSimulator(Command):
     user_options = [("output=", "o", "folder that receives the program `simulate`")]  # noqa: RUF012
 
     #: What the executor of schedules needs of the core; neither torch nor the engine.
-    CORE = ("combine", "executor", "operation", "reduce", "scratch", "transport/mpi", "types")
+    CORE = ("combine", "executor", "operation", "reduce", "scratch", "transport/mpi", "types", "wire")
 
     def initialize_options(self) -> None:
         self.output = str(BUILD)

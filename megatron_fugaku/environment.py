@@ -29,6 +29,16 @@ def parse_flag(text: str) -> bool:
     raise ValueError(f"{text!r} is neither true nor false")
 
 
+class Count(int):
+    """A number of 0 or more; ValueError on text that is none."""
+
+    def __new__(cls, text: str = "0") -> Count:
+        """Read a number."""
+        if not text.isdecimal() or len(text) > 8:
+            raise ValueError(f"{text!r} is no number of 0 or more")
+        return super().__new__(cls, text)
+
+
 class Transport(enum.Enum):
     """What carries collectives: shared memory within nodes and MPI between them, MPI, or uTofu between nodes."""
 
@@ -44,16 +54,34 @@ class AlgorithmRules(str):
     """Rules like ``all_reduce=ring,reduce_scatter:65536=lanes:2x3``, checked; ValueError on others."""
 
     __slots__ = ()
-    _RULE = re.compile(r"(all|all_reduce|reduce_scatter|all_gather)(:\d{1,15})?"
-                       r"=(mpi|pieces|ring|doubling|halving|lanes:[1-9]\d{0,5}l?(x[1-9]\d{0,5}l?){0,5})")
+    _SHAPE = r":[1-9]\d{0,5}l?(x[1-9]\d{0,5}l?){0,5}"
+    _BETWEEN_NODES = rf"ring|halving|swing({_SHAPE})?|lanes{_SHAPE}"
+    _RULE = re.compile(r"(all|all_reduce|reduce_scatter|all_gather)(@\d{1,7})?(:\d{1,15})?"
+                       rf"=(mpi|pieces|doubling|(hierarchical(:([2-9]|[1-9]\d{{1,5}}))?\+)?({_BETWEEN_NODES}))")
 
     def __new__(cls, text: str = "") -> AlgorithmRules:
         """Check the text of comma-separated rules."""
         for rule in filter(None, text.split(",")):
             if not cls._RULE.fullmatch(rule):
-                raise ValueError(f"{rule!r} is not COLLECTIVE[:BYTES]=ALGORITHM with a collective all_reduce, "
+                raise ValueError(f"{rule!r} is not COLLECTIVE[@RANKS][:BYTES]=ALGORITHM with a collective all_reduce, "
                                  "reduce_scatter, all_gather or all, and an algorithm mpi, pieces, ring, doubling, "
-                                 "halving or lanes:SHAPE")
+                                 "halving, swing, swing:SHAPE or lanes:SHAPE, of which ring, halving, swing and lanes "
+                                 "may stand behind hierarchical+ or hierarchical:RANKS_PER_NODE+")
+        return super().__new__(cls, text)
+
+
+class WireRules(str):
+    """Rules like ``tensor=bf16,data=fp16``, checked; ValueError on others."""
+
+    __slots__ = ()
+    _RULE = re.compile(r"\w+=(fp32|bf16|fp16)")
+
+    def __new__(cls, text: str = "") -> WireRules:
+        """Check the text of comma-separated rules."""
+        for rule in filter(None, text.split(",")):
+            if not cls._RULE.fullmatch(rule):
+                raise ValueError(f"{rule!r} is not GROUP=FORMAT with a GROUP tensor, data, all, or the description of "
+                                 "a group, and a FORMAT fp32, bf16 or fp16")
         return super().__new__(cls, text)
 
 
@@ -82,6 +110,15 @@ VARIABLES: dict[str, Variable] = {
         Variable("MFUGAKU_COMM_ALGORITHM", AlgorithmRules, AlgorithmRules(),
                  "Algorithms of collectives between nodes, as in `all_reduce=ring,reduce_scatter:65536=lanes:2x3`; "
                  "alike on all ranks."),
+        Variable("MFUGAKU_COMM_TABLE", str, "",
+                 "Path of the rules that `mfugaku comm tune` measured, read by rank 0 for all ranks; those of "
+                 "MFUGAKU_COMM_ALGORITHM come before them."),
+        Variable("MFUGAKU_COMM_WIRE", WireRules, WireRules(),
+                 "What sums of float32 vectors of 1 MiB and more travel as between nodes, as in "
+                 "`tensor=bf16,data=fp16`; the first rule that fits a group; wins over `comm.wire_dtype`; alike on all "
+                 "ranks."),
+        Variable("MFUGAKU_COMM_RANKS_PER_NODE", Count, Count(),
+                 "For tests: takes so many ranks in a row for a node of their own; 0: nodes are what they are."),
         Variable("MFUGAKU_MPIRUN", str, "", "Path of the mpirun that `mfugaku launch local` uses; empty: found."),
         Variable("MFUGAKU_LAUNCH_ID", str, "", "Set by `mfugaku launch local` to know its own processes again."),
         Variable("MFUGAKU_CACHE", str, "~/.cache/mfugaku", "Where downloaded corpus packages are kept."),

@@ -49,7 +49,7 @@ def test_the_process_environment_is_read(monkeypatch):
 
 
 def test_rules_for_algorithms():
-    rules = "all_reduce:65536=lanes:24x12l,all_reduce=doubling,all=ring"
+    rules = "all_reduce@288:65536=lanes:24x12l,all_reduce=doubling,reduce_scatter:9=hierarchical:4+swing:2x3,all=ring"
     assert get("MFUGAKU_COMM_ALGORITHM", {"MFUGAKU_COMM_ALGORITHM": rules}) == rules
     assert get("MFUGAKU_COMM_ALGORITHM", {}) == ""
 
@@ -57,8 +57,12 @@ def test_rules_for_algorithms():
 @pytest.mark.parametrize(("name", "value", "part"), [
     ("MFUGAKU_COMM_TIMEOUT_S", "soon", "MFUGAKU_COMM_TIMEOUT_S='soon' cannot be read as float"),
     ("MFUGAKU_COMM_TRACE", "perhaps", "neither true nor false"),
-    ("MFUGAKU_COMM_ALGORITHM", "all=ring,all_reduce=fast", "'all_reduce=fast' is not COLLECTIVE[:BYTES]=ALGORITHM"),
+    ("MFUGAKU_COMM_ALGORITHM", "all=ring,all_reduce=fast", "'all_reduce=fast' is not COLLECTIVE[@RANKS]"),
     ("MFUGAKU_COMM_ALGORITHM", "all=lanes:2x0", "'all=lanes:2x0' is not"),
+    ("MFUGAKU_COMM_ALGORITHM", "all=hierarchical+mpi", "'all=hierarchical+mpi' is not"),
+    ("MFUGAKU_COMM_ALGORITHM", "all=hierarchical:1+ring", "'all=hierarchical:1+ring' is not"),
+    ("MFUGAKU_COMM_WIRE", "tensor=bf8", "'tensor=bf8' is not GROUP=FORMAT"),
+    ("MFUGAKU_COMM_RANKS_PER_NODE", "-2", "'-2' is no number of 0 or more"),
     ("MFUGAKU_COMM_TIMEOUT", "5", "Did you mean MFUGAKU_COMM_TIMEOUT_S? [MFUGAKU_COMM_TIMEOUT]"),
     ("MFUGAKU_ZZZZZZZZZZ", "5", "Known are: MFUGAKU_CACHE, "),
 ])

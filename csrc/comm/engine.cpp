@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 
 #include "transport/utofu_over_mpi.h"
 
@@ -75,11 +76,24 @@ void Engine::initialize(const EngineOptions& options) {
   int is_set = 0;
   check_mpi(MPI_Comm_get_attr(base_, MPI_TAG_UB, &largest_tag, &is_set), "MPI_Comm_get_attr");
   if (is_set) max_tag_ = *largest_tag;
+  find_nodes();
   pid_ = static_cast<int>(getpid());
   recorder_.set_tracing(options.tracing);
   if (owns_mpi_) on_exit(at_exit, nullptr);
   ready_.store(true);
   if (options.progress_thread) start_thread();
+}
+
+void Engine::find_nodes() {
+  char boot_id[40] = {};  // of the running kernel
+  std::ifstream("/proc/sys/kernel/random/boot_id").getline(boot_id, sizeof(boot_id));
+  char name[MPI_MAX_PROCESSOR_NAME] = {};
+  int length = 0;
+  if (boot_id[0] == '\0') check_mpi(MPI_Get_processor_name(name, &length), "MPI_Get_processor_name");
+  uint64_t node = std::hash<std::string>{}(std::string(boot_id) + name);
+  if (options_.ranks_per_node > 0) node = static_cast<uint64_t>(rank_ / options_.ranks_per_node);
+  nodes_.resize(static_cast<size_t>(size_));
+  check_mpi(MPI_Allgather(&node, sizeof node, MPI_BYTE, nodes_.data(), sizeof node, MPI_BYTE, base_), "MPI_Allgather");
 }
 
 bool Engine::advance(Operation& operation) {

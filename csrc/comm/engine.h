@@ -29,6 +29,7 @@ struct EngineOptions {
   double timeout_s = 1800;  // of operations outside any group, and of the last barrier before MPI_Finalize
   bool shared_memory = true;  // between ranks of one node
   bool utofu = false;         // between others, for schedules
+  int ranks_per_node = 0;  // takes so many ranks in a row for a node; 0: nodes are what they are
 };
 
 class Engine {
@@ -47,6 +48,8 @@ class Engine {
   double timeout_s() const { return options_.timeout_s; }
   bool may_share_memory() const { return options_.shared_memory; }
   bool wants_utofu() const { return options_.utofu; }
+  // A number that ranks of MPI_COMM_WORLD on one node have in common.
+  uint64_t node_of(int rank) const { return nodes_[static_cast<size_t>(rank)]; }
 
   // Largest element count or byte count handed to one MPI call; lowered by tests of the splitting of large messages.
   int64_t max_count() const { return max_count_; }
@@ -89,12 +92,14 @@ class Engine {
   void give_up_if_late(Operation& operation);
   void start_thread();
   void run_thread();
+  void find_nodes();
 
   EngineOptions options_;
   std::atomic<bool> ready_{false};
   bool owns_mpi_ = false;
   int rank_ = 0, size_ = 1, thread_level_ = MPI_THREAD_SINGLE, max_tag_ = 32767, pid_ = 0;
   MPI_Comm base_ = MPI_COMM_NULL;
+  std::vector<uint64_t> nodes_;  // by rank
   int64_t max_count_ = int64_t{1} << 30;
 
   std::mutex mutex_;

@@ -68,10 +68,9 @@ bool Executor::start() {
   for (bool is_changing = true; is_changing;) {
     is_changing = false;
     while (first_open_ < num_begun_ && is_strand_over(first_open_)) ++first_open_;
-    while (num_begun_ < schedule_.num_strands &&
-           (num_begun_ < schedule_.window || is_strand_over(num_begun_ - schedule_.window))) {
+    while (num_begun_ < schedule_.num_strands && may_begin_strand(num_begun_)) {
       const int strand = num_begun_++;
-      running(strand) = Running{schedule_.build_strand(strand), 0, false};
+      running(strand) = Running{schedule_.build_strand(strand), 0, false, nullptr};
       if (running(strand).strand.num_rounds() == 0) is_over_[static_cast<size_t>(strand)] = true, ++num_over_;
     }
     for (int strand = first_open_; strand < num_begun_; ++strand)
@@ -83,32 +82,69 @@ bool Executor::start() {
   return has_started;
 }
 
+bool Executor::may_begin_strand(int strand) const {
+  const schedule::Phase phase = schedule_.phase_of(strand);
+  const int before = strand - phase.window;
+  return before < phase.first_strand ? num_over_ >= phase.first_strand : is_strand_over(before);
+}
+
 bool Executor::may_begin_round(int strand) {
-  const int before = strand - schedule_.stride;
+  const schedule::Phase phase = schedule_.phase_of(strand);
+  const int before = strand - phase.stride;
   const int after = running(strand).strand.round(rounds_over_[static_cast<size_t>(strand)]).after;
-  return after == 0 || before < 0 || is_strand_over(before) || rounds_over_[static_cast<size_t>(before)] >= after;
+  return after == 0 || before < phase.first_strand || is_strand_over(before) ||
+         rounds_over_[static_cast<size_t>(before)] >= after;
 }
 
 void Executor::post(int strand) {
   Running& state = running(strand);
   const int round = rounds_over_[static_cast<size_t>(strand)];
   state.is_posted = true;
-  for (size_t i = state.strand.begin_of_messages(round); i < state.strand.round(round).end_of_messages; ++i)
-    post(strand, state.strand.messages()[i]);
+  const size_t begin = state.strand.begin_of_messages(round), end = state.strand.round(round).end_of_messages;
+  int64_t count = 0;
+  for (size_t i = begin; i < end; ++i) count += state.strand.messages()[i].count;
+  if (data_.wire.is_narrow() && count > 0) state.narrow = Scratch::acquire(count * size_of(data_.wire.type));
+  char* narrow = state.narrow.get();
+  for (size_t i = begin; i < end; ++i) {
+    post(strand, state.strand.messages()[i], narrow);
+    if (narrow != nullptr) narrow += state.strand.messages()[i].count * size_of(data_.wire.type);
+  }
   if (state.open_parts == 0) finish_round(strand);
 }
 
-void Executor::post(int strand, const schedule::Message& message) {
-  const int64_t num_bytes = message.count * (message.place.buffer == Buffer::Partials ? sum_bytes_ : element_bytes_);
-  char* const data = at(message.place);
+void Executor::post(int strand, const schedule::Message& message, char* narrow) {
+  int64_t num_bytes = message.count * (message.place.buffer == Buffer::Partials ? sum_bytes_ : element_bytes_);
+  char* data = at(message.place);
+  if (narrow != nullptr) {
+    if (message.is_send) {
+      data_.wire.pack(data, message.count, narrow);
+      on_work(num_bytes + message.count * size_of(data_.wire.type));
+    }
+    data = narrow;
+    num_bytes = message.count * size_of(data_.wire.type);
+  }
   running(strand).open_parts += message.is_send
                                     ? transport_->post_send(message.peer, strand, data, num_bytes, strand)
                                     : transport_->post_receive(message.peer, strand, data, num_bytes, strand);
 }
 
+void Executor::widen_received(Running& state, int round) {
+  const char* narrow = state.narrow.get();
+  for (size_t i = state.strand.begin_of_messages(round); i < state.strand.round(round).end_of_messages; ++i) {
+    const schedule::Message& message = state.strand.messages()[i];
+    if (!message.is_send) {
+      data_.wire.unpack(narrow, message.count, at(message.place));
+      on_work(message.count * (element_bytes_ + size_of(data_.wire.type)));
+    }
+    narrow += message.count * size_of(data_.wire.type);
+  }
+  state.narrow.reset();
+}
+
 void Executor::finish_round(int strand) {
   Running& state = running(strand);
   const int round = rounds_over_[static_cast<size_t>(strand)]++;
+  if (state.narrow) widen_received(state, round);
   for (size_t i = state.strand.begin_of_work(round); i < state.strand.round(round).end_of_work; ++i)
     work(state.strand.work()[i]);
   state.is_posted = false;
@@ -131,6 +167,9 @@ void Executor::work(const schedule::Work& work) {
           {at(work.second), work.second.buffer == Buffer::Partials}, work.count, data_.scale, out,
           work.out.buffer == Buffer::Partials);
   on_work(3 * out_bytes);
+  if (!data_.wire.rounds_results || work.out.buffer != Buffer::Output) return;
+  data_.wire.round(out, work.count);
+  on_work(2 * out_bytes);
 }
 
 // Takes note of messages that are over; true when there were some.

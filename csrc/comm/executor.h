@@ -13,6 +13,7 @@
 #include "schedule/schedule.h"
 #include "transport/transport.h"
 #include "types.h"
+#include "wire.h"
 
 namespace mfugaku::comm {
 
@@ -23,6 +24,7 @@ struct Data {
   DataType type;
   Reduction reduction;
   double scale;
+  Wire wire = {};
   int64_t num_input = 0, num_output = 0;  // elements there, where they are known
 };
 
@@ -45,15 +47,18 @@ class Executor : public Poll {
     schedule::Strand strand;
     int open_parts = 0;  // of messages
     bool is_posted = false;
+    std::shared_ptr<char> narrow;  // the messages of its round, as they go over a narrow wire
   };
 
   bool is_over() const { return num_over_ == schedule_.num_strands; }
   Running& running(int strand) { return running_[static_cast<size_t>(strand % schedule_.window)]; }
   bool is_strand_over(int strand) const { return is_over_[static_cast<size_t>(strand)]; }
   bool start();
+  bool may_begin_strand(int strand) const;
   bool may_begin_round(int strand);
   void post(int strand);
-  void post(int strand, const schedule::Message& message);
+  void post(int strand, const schedule::Message& message, char* narrow);
+  void widen_received(Running& state, int round);
   void finish_round(int strand);
   void work(const schedule::Work& work);
   bool complete(bool is_waiting);

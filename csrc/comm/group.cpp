@@ -53,6 +53,16 @@ void shake_hands(const OperationPtr& operation, const std::vector<int>& mpi_rank
   });
 }
 
+// The length of the stretches of one value that make up all of the values, or 1 where they differ.
+int length_of_stretches(const std::vector<uint64_t>& values) {
+  size_t length = 1;
+  while (length < values.size() && values[length] == values[0]) ++length;
+  if (values.size() % length != 0) return 1;
+  for (size_t i = length; i < values.size(); ++i)
+    if ((values[i] == values[i - 1]) != (i % length != 0)) return 1;
+  return static_cast<int>(length);
+}
+
 }  // namespace
 
 Group::Group(std::string name, std::vector<int> mpi_ranks, int rank, double timeout_s)
@@ -95,7 +105,11 @@ void Group::connect() {
     engine.submit(operation);
     engine.wait({operation});
   };
-  channel_ = Channel::connect(comm_, rank_, size(), engine.may_share_memory(), run);
+  std::vector<uint64_t> nodes;
+  for (const int rank : mpi_ranks_) nodes.push_back(engine.node_of(rank));
+  ranks_per_node_ = length_of_stretches(nodes);
+  const bool is_within_node = ranks_per_node_ == size();
+  channel_ = Channel::connect(comm_, rank_, size(), engine.may_share_memory() && is_within_node, run);
   if (!channel_ && size() > 1 && engine.wants_utofu()) mesh_ = connect_utofu(comm_, rank_, size(), run);
 }
 

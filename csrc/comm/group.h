@@ -38,6 +38,12 @@ class Group : public std::enable_shared_from_this<Group> {
   // What carries the messages of a schedule of so many strands, over uTofu or MPI. To be asked for in the same order on
   // all members.
   std::unique_ptr<Transport> new_transport(int num_strands);
+  // How many members in a row stand on a node, if that is the same on all nodes, and 1 if not.
+  int ranks_per_node() const { return ranks_per_node_; }
+  // What sums of long float32 vectors travel as between nodes: Float32, BFloat16 or Float16. Alike on all members, and
+  // set before they use the group.
+  void set_wire(DataType type) { wire_ = type; }
+  DataType wire() const { return wire_; }
   void set_timeout_s(double timeout_s) { timeout_s_ = timeout_s; }
   double timeout_s() const { return timeout_s_; }
   uint64_t num_collectives() const { return num_collectives_.load(); }
@@ -67,6 +73,8 @@ class Group : public std::enable_shared_from_this<Group> {
   MPI_Comm comm_ = MPI_COMM_NULL;
   std::shared_ptr<Channel> channel_;
   std::shared_ptr<utofu::Mesh> mesh_;  // null where schedules go over MPI
+  int ranks_per_node_ = 1;
+  DataType wire_ = DataType::Float32;
   uint32_t flight_number_ = 0;
   std::atomic<uint64_t> num_collectives_{0}, num_point_to_point_{0};
   int num_tags_taken_ = 0;

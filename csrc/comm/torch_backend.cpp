@@ -11,11 +11,13 @@
 #include "build_facts.h"
 #include "collectives/collectives.h"
 #include "reduce.h"
+#include "rehearsal.h"
 #include "schedule/choice.h"
 #include "shared/arena.h"
 #include "torch_stock.h"
 #include "torch_tensors.h"
 #include "torch_work.h"
+#include "wire.h"
 
 namespace mfugaku::comm {
 namespace {
@@ -43,6 +45,9 @@ class MpiBackend : public c10d::Backend {
   void setSequenceNumberForGroup() override {}
   uint64_t getSequenceNumberForGroup() override { return group_->num_collectives(); }
   std::string transport() const { return group_->channel() ? "shared memory" : "MPI"; }
+  int ranks_per_node() const { return group_->ranks_per_node(); }
+  std::string wire() const { return name_of(group_->wire()); }
+  void set_wire(const std::string& name) { group_->set_wire(wire_named(name)); }
   void shutdown() override { translated([&] { group_->shut_down(); }); }
 
   // Reductions.
@@ -366,6 +371,17 @@ at::Tensor arena_empty(int64_t count, const at::Tensor& like) {
   return at::from_blob(block, {count}, [](void* memory) { Arena::instance().release(memory); }, like.options());
 }
 
+std::pair<double, double> wire_error(const std::string& algorithm, int num_ranks, int64_t count,
+                                     const std::string& wire) {
+  const auto choice = schedule::Choice::parse(algorithm, algorithm);
+  if (!choice.may_be_narrow() || !choice.can({schedule::Collective::AllReduce, count * 4, num_ranks, false, false}))
+    throw std::invalid_argument("'" + algorithm + "' is no schedule for " + std::to_string(num_ranks) +
+                                " ranks with messages that may be narrow");
+  const auto build = [&](const schedule::Task& task) { return choice.build(task, 4); };
+  const SumError error = error_of_all_reduce(num_ranks, count, build, wire_named(wire));
+  return {error.largest, error.rms};
+}
+
 // For tests: converts between float32 and a 16-bit float type with the core's own arithmetic.
 void convert(const at::Tensor& from, const at::Tensor& to) {
   check_tensor(from, "convert");
@@ -388,23 +404,26 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   py::class_<MpiBackend, c10::intrusive_ptr<MpiBackend>, c10d::Backend>(module, "MpiBackend")
       .def(py::init<std::string, std::vector<int>, int, double>(), py::arg("name"), py::arg("mpi_ranks"),
            py::arg("rank"), py::arg("timeout_s"), NoGil())
-      .def_property_readonly("transport", &MpiBackend::transport);
+      .def_property_readonly("transport", &MpiBackend::transport)
+      .def_property_readonly("ranks_per_node", &MpiBackend::ranks_per_node)
+      .def_property("wire", &MpiBackend::wire, &MpiBackend::set_wire);
   py::class_<StockBackend, c10::intrusive_ptr<StockBackend>, c10d::Backend>(module, "StockBackend")
       .def(py::init<int, int>(), py::arg("rank"), py::arg("size"), NoGil());
 
   module.def(
       "initialize",
       [](bool progress_thread, bool tracing, double timeout_s, bool shared_memory, bool utofu,
-         const std::string& algorithms) {
+         const std::string& algorithms, int ranks_per_node) {
         return translated([&] {
           Engine& engine = Engine::instance();
           if (!engine.is_ready()) schedule::ChoiceTable::instance().set(algorithms);
-          engine.initialize({progress_thread, tracing, timeout_s, shared_memory, utofu});
+          engine.initialize({progress_thread, tracing, timeout_s, shared_memory, utofu, ranks_per_node});
           return std::make_pair(engine.rank(), engine.size());
         });
       },
       py::arg("progress_thread"), py::arg("tracing"), py::arg("timeout_s"),
-      py::arg("shared_memory") = true, py::arg("utofu") = false, py::arg("algorithms") = "", NoGil(),
+      py::arg("shared_memory") = true, py::arg("utofu") = false, py::arg("algorithms") = "",
+      py::arg("ranks_per_node") = 0, NoGil(),
       "Initialises MPI; returns this process's rank in MPI_COMM_WORLD and its size.");
   module.def("world", [] { return std::make_pair(Engine::instance().rank(), Engine::instance().size()); });
   module.def("is_ready", [] { return Engine::instance().is_ready(); });
@@ -452,9 +471,20 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
 
   module.def("algorithms", [] { return schedule::ChoiceTable::instance().describe(); },
              "The rules, one a line, of which the first that fits chooses a collective's algorithm.");
+  module.def("algorithm_sources", [] { return schedule::ChoiceTable::instance().sources(); },
+             "Where each of these rules comes from: asked for, measured or built in.");
   module.def("set_algorithms",
-             [](const std::string& text) { translated([&] { schedule::ChoiceTable::instance().set(text); }); },
-             "For tests: as MFUGAKU_COMM_ALGORITHM; alike on all ranks, with no collective in flight.");
+             [](const std::string& text, const std::string& measured) {
+               translated([&] { schedule::ChoiceTable::instance().set(text, measured); });
+             },
+             py::arg("text"), py::arg("measured") = "",
+             "Rules as in MFUGAKU_COMM_ALGORITHM; alike on all ranks, with no collective in flight.");
+  module.def(
+      "wire_error",
+      [](const std::string& algorithm, int num_ranks, int64_t count, const std::string& wire) {
+        return translated([&] { return wire_error(algorithm, num_ranks, count, wire); });
+      },
+      NoGil(), "Largest and rms difference from float64 of a sum over so many ranks, rehearsed in this process.");
   module.def("set_max_count", [](int64_t count) { Engine::instance().set_max_count(count); },
              "For tests: the largest count handed to one MPI call.");
   module.def("convert", &convert, "For tests: float32 to or from float16 or bfloat16, into the second tensor.");

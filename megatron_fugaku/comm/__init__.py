@@ -28,6 +28,7 @@ from megatron_fugaku.comm.endings import abort, install_excepthook
 from megatron_fugaku.comm.rank_info import RankInfo, rank_info
 from megatron_fugaku.comm.recorder import record_flight
 from megatron_fugaku.comm.registration import BACKEND, register
+from megatron_fugaku.comm.wire import set_wire_rules, wire_formats, wire_of
 
 __all__ = [
     "BACKEND",
@@ -45,8 +46,11 @@ __all__ = [
     "register",
     "reset_statistics",
     "set_tracing",
+    "set_wire_rules",
     "statistics",
     "transport_of",
+    "wire_formats",
+    "wire_of",
 ]
 
 register()

@@ -22,8 +22,10 @@ import torch.distributed as dist
 import torch.distributed.distributed_c10d as c10d
 
 from megatron_fugaku import environment
+from megatron_fugaku.comm import wire
 from megatron_fugaku.comm.endings import install_excepthook
 from megatron_fugaku.comm.extension import load_extension
+from megatron_fugaku.comm.measured import shared_rules
 from megatron_fugaku.comm.rank_info import RankInfo, rank_info
 from megatron_fugaku.comm.recorder import record_flight
 from megatron_fugaku.errors import CommError
@@ -64,7 +66,10 @@ def _start_mpi() -> tuple[int, int]:
         shared_memory=transport is not environment.Transport.MPI,
         utofu=transport is environment.Transport.UTOFU,
         algorithms=environment.get("MFUGAKU_COMM_ALGORITHM"),
+        ranks_per_node=environment.get("MFUGAKU_COMM_RANKS_PER_NODE"),
     )
+    if is_first_call:
+        extension.set_algorithms(environment.get("MFUGAKU_COMM_ALGORITHM"), shared_rules(extension, rank))
     if info.launcher not in ("none", "torchrun") and info.world_size != size:
         facts = extension.build_facts()
         raise CommError(
@@ -212,6 +217,7 @@ def _wrap_init_process_group(original: Callable) -> Callable:
         result = original(**arguments)
         if _is_ours(arguments["backend"]):
             load_extension().describe_group(dist.group.WORLD.group_name, "all ranks")
+            wire.apply_to(dist.group.WORLD, "")
         return result
 
     return init_process_group
@@ -230,6 +236,7 @@ def _wrap_new_group(original: Callable) -> Callable:
         description = arguments.get("group_desc")
         if description and isinstance(group, dist.ProcessGroup) and load_extension().is_ready():
             load_extension().describe_group(group.group_name, description)
+        wire.apply_to(group, description or "")
         return group
 
     return new_group

@@ -88,6 +88,23 @@ class ParallelConfig(Section):
                                                 "megatron-core's choice when overlap_grad_reduce is on.")
 
 
+WireFormat = Literal["fp32", "bf16", "fp16"]
+
+
+class WireConfig(Section):
+    """What sums of long float32 vectors travel as between nodes; they are accumulated in float32 in any case."""
+
+    tensor: WireFormat = Field("fp32", description="All-reduce and reduce-scatter of activations.")
+    data: WireFormat = Field("fp32", description="All-reduce and reduce-scatter of gradients. Over 288 ranks in a "
+                             "ring, bf16 is off by 2 % of a sum's size and fp16, which ends at 65504, by 0.2 %.")
+
+
+class CommConfig(Section):
+    """Communication between ranks."""
+
+    wire_dtype: WireConfig = WireConfig()
+
+
 class RecomputeConfig(Section):
     """Activation recomputation, Megatron's options plus a choice of pipeline stages."""
 
@@ -231,6 +248,7 @@ class RunConfig(Section):
     scale: str | None = None
     model: ModelConfig
     parallel: ParallelConfig = ParallelConfig()
+    comm: CommConfig = CommConfig()
     recompute: RecomputeConfig = RecomputeConfig()
     train: TrainConfig
     optimizer: OptimizerConfig

@@ -44,7 +44,7 @@ def describe_run(config: RunConfig, world_size: int, num_parameters: int, vocab_
         "num_parameters": num_parameters,
         "padded_vocab_size": vocab_size,
         "patches": patches.ledger(),
-        "comm": comm.build_info(),
+        "comm": {**comm.build_info(), "wire_dtype": comm.wire_formats()},
         "data_manifest": None if data_manifest is None else {
             "path": str(data_manifest), "sha256": hashlib.sha256(data_manifest.read_bytes()).hexdigest()},
         "command": sys.argv,

@@ -55,6 +55,7 @@ def distributed_runtime(config: RunConfig, has_flight_recorder: bool = False) ->
     comm.install_excepthook()
     patches.apply()
     torch.distributed.init_process_group("mpi")
+    comm.set_wire_rules(",".join(f"{name}={wire}" for name, wire in config.comm.wire_dtype.model_dump().items()))
     if has_flight_recorder and not environment.get("MFUGAKU_COMM_FLIGHT_DIR"):
         _record_flight(config)
     initialize_parallel(config)

@@ -11,7 +11,7 @@ APART = ("MFUGAKU_COMM_TRANSPORT", "mpi")
 JOBS = {
     "2": (("schedules",), 2, APART),
     "3 with a progress thread": (("schedules",), 3, APART, ("MFUGAKU_COMM_PROGRESS_THREAD", "1")),
-    "4": (("schedules",), 4, APART),
+    "4": (("schedules",), 4, ("MFUGAKU_COMM_RANKS_PER_NODE", "2")),
     "6": (("schedules",), 6, APART),
     # Everything that collectives must do, on lanes wherever there are lanes for it.
     "all collectives of 4 on lanes": (("collectives",), 4, APART, ("MFUGAKU_COMM_ALGORITHM", "all=lanes:2x2,all=ring")),

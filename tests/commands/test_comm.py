@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
+from mpi_helpers import run_mpi
+
 from megatron_fugaku import cli
 
 
-def test_own_rules_come_first(monkeypatch, capsys):
+def test_own_rules_come_first(monkeypatch, capsys, tmp_path):
+    (tmp_path / "table.json").write_text('{"rules": ["all_gather@4=swing"]}')
+    monkeypatch.setenv("MFUGAKU_COMM_TABLE", str(tmp_path / "table.json"))
     monkeypatch.setenv("MFUGAKU_COMM_ALGORITHM", "all_reduce:65536=lanes:2x3,all=ring")
     assert cli.main(["comm", "table"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Groups within one node: shared memory")
-    assert lines[2:4] == ["  all_reduce:65536=lanes:2x3", "  all=ring"]
+    assert [line.split()[:2] for line in lines[2:5]] == [
+        ["all_reduce:65536=lanes:2x3", "asked"], ["all=ring", "asked"], ["all_gather@4=swing", "measured,"]]
+    assert lines[5].endswith(" built in")
     assert len(lines) > 5  # the built-in ones follow
 
 
@@ -24,4 +33,38 @@ def test_without_shared_memory(monkeypatch, capsys):
 def test_a_rule_that_is_none(monkeypatch, capsys):
     monkeypatch.setenv("MFUGAKU_COMM_ALGORITHM", "all_reduce=fastest")
     assert cli.main(["comm", "table"]) == 3
-    assert "'all_reduce=fastest' is not COLLECTIVE[:BYTES]=ALGORITHM" in capsys.readouterr().err
+    assert "'all_reduce=fastest' is not COLLECTIVE[@RANKS][:BYTES]=ALGORITHM" in capsys.readouterr().err
+
+
+def test_errors_of_narrow_wires_are_rehearsed(capsys):
+    assert cli.main(["comm", "wire", "--ranks", "12", "--algorithm", "ring", "--algorithm", "lanes:4x3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["ring", "lanes:4x3"]
+    wide, bf16, fp16 = (float(cell) for cell in lines[2].split()[1::2])
+    assert wide < 1e-6 < fp16 < 3e-3 < bf16 < 3e-2
+
+
+def test_a_schedule_for_other_ranks_is_refused(capsys):
+    for name in ("lanes:2x3", "doubling", "mpi", "quick"):
+        assert cli.main(["comm", "wire", "--ranks", "12", "--algorithm", name]) != 0
+        assert name in capsys.readouterr().err
+    assert cli.main(["comm", "wire", "--ranks", "1"]) != 0
+
+
+@pytest.mark.mpi
+@pytest.mark.timeout(240)
+def test_rules_are_measured_and_used(tmp_path):
+    table = tmp_path / "table.json"
+    arguments = ["-m", "megatron_fugaku", "comm", "tune", "--max-bytes", "5000", "--shape", "2", "--output", table]
+    done = run_mpi(arguments, 2, env={"MFUGAKU_COMM_TRANSPORT": "mpi", "MFUGAKU_COMM_TABLE": ""})
+    assert done.returncode == 0, done.stderr
+    content = json.loads(table.read_text())
+    assert content["ranks"] == 2
+    tried = {(collective, num_bytes, name) for collective, num_bytes, name, _ in content["times_s"]}
+    assert ("reduce_scatter", 4096, "lanes:2") in tried and ("all_gather", 1024, "doubling") not in tried
+    assert all(time_s > 0 for *_, time_s in content["times_s"])
+    assert any(rule.startswith("all_reduce@2=") for rule in content["rules"])
+    script = ("import torch.distributed as dist, megatron_fugaku.comm as comm; dist.init_process_group('mpi'); "
+              "print(comm.algorithms()[0]); dist.destroy_process_group()")
+    used = run_mpi(["-c", script], 2, env={"MFUGAKU_COMM_TABLE": str(table)})
+    assert used.stdout.split() == [content["rules"][0]] * 2, used.stderr

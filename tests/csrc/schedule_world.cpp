@@ -12,6 +12,7 @@ using comm::schedule::begins_of;
 using comm::schedule::Buffer;
 using comm::schedule::Collective;
 using comm::schedule::Message;
+using comm::schedule::Phase;
 
 // Messages posted on one side only, by sender, receiver and strand, in their order.
 struct World::Waiting {
@@ -98,8 +99,11 @@ uint64_t World::combine(uint64_t a, uint64_t b) const {
 void World::begin_strands(int r) {
   Rank& rank = ranks_[static_cast<size_t>(r)];
   while (rank.num_begun < rank.schedule.num_strands) {
-    const int index = rank.num_begun, before = index - rank.schedule.window;
-    if (before >= 0 && !rank.is_over[static_cast<size_t>(before)]) break;
+    const int index = rank.num_begun;
+    const Phase phase = rank.schedule.phase_of(index);
+    const int before = index - phase.window;
+    if (before < phase.first_strand ? rank.num_over < phase.first_strand : !rank.is_over[static_cast<size_t>(before)])
+      break;
     Running& running = rank.running[static_cast<size_t>(index % rank.schedule.window)];
     running = Running{rank.schedule.build_strand(index), index, 0, 0, false};
     ++rank.num_begun;
@@ -113,8 +117,9 @@ void World::look_for_rounds(int r) {
   for (size_t slot = 0; slot < rank.running.size(); ++slot) {
     Running& running = rank.running[slot];
     if (running.is_posted || running.rounds_over == running.strand.num_rounds()) continue;
-    const int before = running.index - rank.schedule.stride, after = running.strand.round(running.rounds_over).after;
-    if (after > 0 && before >= 0 && !rank.is_over[static_cast<size_t>(before)] &&
+    const Phase phase = rank.schedule.phase_of(running.index);
+    const int before = running.index - phase.stride, after = running.strand.round(running.rounds_over).after;
+    if (after > 0 && before >= phase.first_strand && !rank.is_over[static_cast<size_t>(before)] &&
         rank.rounds_over[static_cast<size_t>(before)] < after)
       continue;
     running.is_posted = true;
@@ -188,7 +193,8 @@ void World::finish_message(int r, int slot) {
 
 void World::work(int r, const comm::schedule::Work& work) {
   const bool is_into_result = work.out.buffer == Buffer::Output;
-  if (work.is_copy ? !(is_into_result || work.out.buffer == Buffer::Elements) || work.first.buffer == Buffer::Partials
+  const bool is_of_sums = work.first.buffer == Buffer::Partials;
+  if (work.is_copy ? work.out.buffer == Buffer::Input || is_of_sums != (work.out.buffer == Buffer::Partials)
                    : !(is_into_result || work.out.buffer == Buffer::Partials) || work.first.buffer == Buffer::Output ||
                          work.second.buffer == Buffer::Output)
     fail(r, "reduces or copies between kinds of memory that it may not");

@@ -49,6 +49,63 @@ TEST_CASE("rules of a text come first, and only where they fit") {
   CHECK_EQ(table.describe(), ChoiceTable().describe());
 }
 
+TEST_CASE("rules for swing and for nodes of several ranks") {
+  ChoiceTable table;
+  table.set("all_reduce:1000=hierarchical:4+lanes:2x3,all=hierarchical+ring,all=swing:2x3,all=swing");
+  Case wanted = all_reduce_of(1000, 24);
+  CHECK_EQ(chosen(table, wanted), "hierarchical:4+lanes:2x3");
+  wanted.num_bytes = 999;
+  CHECK_EQ(chosen(table, wanted), "swing");
+  wanted.ranks_per_node = 4;
+  CHECK_EQ(chosen(table, wanted), "hierarchical+ring");
+  wanted.ranks_per_node = 24;  // one node
+  CHECK_EQ(chosen(table, wanted), "swing");
+  CHECK_EQ(chosen(table, all_reduce_of(1000, 6)), "swing:2x3");
+  CHECK_EQ(chosen(table, all_reduce_of(1000, 23)), "swing");
+  for (const char* text : {"all=hierarchical", "all=hierarchical:4", "all=hierarchical:1+ring", "all=hierarchical:+ring",
+                           "all=hierarchical:x+ring", "all=hierarchical+mpi", "all=hierarchical+doubling", "all=swing:",
+                           "all=swing:2y", "all=hierarchical+hierarchical+ring", "all=hierarchical2+ring"})
+    CHECK_THROWS_AS(table.set(text), std::invalid_argument);
+  // Chunks of unlike length, and yet the same strands everywhere.
+  table.set("all=hierarchical:2+ring");
+  const Choice& choice = table.choose(all_reduce_of(1, 4));
+  int strands = 0;
+  for (int rank = 0; rank < 4; ++rank) {
+    const Schedule schedule = choice.build(all_reduce_task(rank, 4, 20481), 4);
+    if (rank > 0) CHECK_EQ(schedule.num_strands, strands);
+    strands = schedule.num_strands;
+  }
+}
+
+TEST_CASE("measured rules stand between those of the user and the built-in ones") {
+  ChoiceTable table;
+  table.set("all_reduce:1000=ring", "all_reduce@6:100=halving,all_reduce@7=swing");
+  CHECK_EQ(chosen(table, all_reduce_of(1000, 6)), "ring");
+  CHECK_EQ(chosen(table, all_reduce_of(999, 6)), "halving");
+  CHECK_EQ(chosen(table, all_reduce_of(99, 6)), "mpi");
+  CHECK_EQ(chosen(table, all_reduce_of(999, 7)), "swing");
+  CHECK_EQ(chosen(table, all_reduce_of(999, 8)), "mpi");
+  CHECK_EQ(table.describe()[1], "all_reduce@6:100=halving");
+  CHECK_EQ(table.sources()[0], "asked for");
+  CHECK_EQ(table.sources()[2], "measured");
+  CHECK_EQ(table.sources()[3], "built in");
+  CHECK_EQ(table.sources().size(), table.describe().size());
+  for (const char* text : {"all@=ring", "all@x=ring", "all@6:=ring", "all:5@6=ring"})
+    CHECK_THROWS_AS(table.set("", text), std::invalid_argument);
+  CHECK_EQ(table.describe()[1], "all_reduce@6:100=halving");
+}
+
+TEST_CASE("a narrow wire goes by a schedule unless the user wants another way") {
+  ChoiceTable table;
+  Case wanted = all_reduce_of(1 << 20, 4);
+  wanted.is_narrow = true;
+  CHECK_EQ(chosen(table, wanted), "ring");
+  wanted.ranks_per_node = 2;
+  CHECK_EQ(chosen(table, wanted), "hierarchical+ring");
+  table.set("all=pieces");
+  CHECK_EQ(chosen(table, wanted), "pieces");
+}
+
 TEST_CASE("long vectors go in more segments, up to a limit") {
   ChoiceTable table;
   table.set("all=lanes:2x3");

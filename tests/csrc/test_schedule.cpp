@@ -72,6 +72,10 @@ World::Build lanes_on(const std::string& shape, int num_segments, int max_ports 
   return [=](const Task& task) { return torus_lanes(task, torus, lanes, num_segments); };
 }
 
+World::Build swing_on(const Torus& torus, int num_lanes) {
+  return [=](const Task& task) { return swing(task, torus, num_lanes); };
+}
+
 // Most elements that a rank sends.
 int64_t most_sent(const WorldResult& result) { return *std::max_element(result.sent.begin(), result.sent.end()); }
 
@@ -112,6 +116,70 @@ TEST_CASE("lanes on a torus") {
 TEST_CASE("lanes on a torus of 1728 ranks") {
   const Task task = even_task(Collective::AllReduce, 1728, 3000);
   CHECK_EQ(World(task, lanes_on("12x12x12", 1), true, Algebra::Sum, 1).run().fault, "");
+}
+
+TEST_CASE("swing on a ring of any length") {
+  for (int size = 1; size <= 40; size += size < 24 ? 1 : 3) {
+    const Torus torus = Torus::ring(size);
+    if (size <= 16) check_sizes(swing_on(torus, 1), "swing", size);
+    const int lanes = most_swing_lanes(torus);
+    for (const Collective collective : kCollectives)
+      check(even_task(collective, size, 3 * size + 1), swing_on(torus, lanes), "swing");
+  }
+  for (const int size : {96, 288, 999, 1024})
+    check(even_task(size == 96 ? Collective::ReduceScatter : Collective::AllReduce, size, size + 1),
+          swing_on(Torus::ring(size), 1), "swing");
+}
+
+TEST_CASE("swing on a torus") {
+  for (const char* shape : {"2x3", "3x2", "2x2", "2x3x2", "1x5x1x2l", "4x4", "3x4l", "8x6l"}) {
+    const Torus torus = Torus::parse(shape);
+    check_sizes(swing_on(torus, most_swing_lanes(torus)), shape, torus.size());
+  }
+  for (const char* shape : {"4x4x4", "24x12"})
+    for (const Collective collective : kCollectives)
+      check(even_task(collective, Torus::parse(shape).size(), 300), swing_on(Torus::parse(shape), 3), shape);
+}
+
+TEST_CASE("swing takes few messages, and no more bytes than it must") {
+  for (const auto& [shape, rounds] :
+       {std::pair{"16", 4}, {"4x4", 4}, {"4x2x2", 4}, {"6x12", 7}, {"2x3", 3}, {"7", 3}}) {
+    const Torus torus = Torus::parse(shape);
+    const int size = torus.size();
+    const WorldResult result =
+        World(even_task(Collective::AllReduce, size, 100 * size), swing_on(torus, 1), true, Algebra::Sum, 1).run();
+    INFO(shape);
+    CHECK_EQ(most_sent(result), 200 * (size - 1));
+    const bool is_power_of_two = (size & (size - 1)) == 0;
+    if (is_power_of_two) CHECK_EQ(result.num_messages, size * 2 * rounds);
+    CHECK(result.num_messages <= size * 3 * rounds);  // bare contributions and sums go apart
+    int longest = 0;
+    for (int rank = 0; rank < size; ++rank)
+      longest = std::max(longest, swing(all_reduce_task(rank, size, 100 * size), torus, 1).build_strand(0).num_rounds());
+    CHECK_EQ(longest, 2 * rounds + 1);
+    if (!is_power_of_two) continue;
+    const Strand strand = swing(all_reduce_task(1, size, 100 * size), torus, 1).build_strand(0);
+    for (const Work& work : strand.work()) CHECK_FALSE(work.is_copy);
+  }
+}
+
+TEST_CASE("schedules between nodes of several ranks") {
+  const auto on_nodes = [](int ranks_per_node, const World::Build& inner) -> World::Build {
+    return [=](const Task& task) { return hierarchical(task, ranks_per_node, inner); };
+  };
+  for (const auto& [num_nodes, ranks_per_node] : {std::pair{2, 2}, {3, 2}, {2, 3}, {4, 4}, {6, 4}}) {
+    const int size = num_nodes * ranks_per_node;
+    const std::string shape = std::to_string(num_nodes);
+    check_sizes(on_nodes(ranks_per_node, ring_of(3)), "a ring of nodes", size);
+    check_sizes(on_nodes(ranks_per_node, recursive_halving), "halving between nodes", size);
+    check_sizes(on_nodes(ranks_per_node, swing_on(Torus::parse(shape), 1)), "swing between nodes", size);
+  }
+  check_sizes(on_nodes(2, lanes_on("2x3", 2)), "lanes of nodes", 12);
+  check_sizes(on_nodes(4, lanes_on("6x12l", 1)), "lanes of nodes", 288);
+  // There and back, three chunks to the others of the node and a ring of six nodes with the own one.
+  const Task task = even_task(Collective::AllReduce, 24, 24'000);
+  const WorldResult result = World(task, on_nodes(4, ring_of(1)), true, Algebra::Sum, 1).run();
+  CHECK_EQ(most_sent(result), 2 * (3 * 6000 + 5 * 1000));
 }
 
 TEST_CASE("no rank sends more than it must") {

@@ -37,7 +37,7 @@ class Problem {
     const auto r = static_cast<size_t>(rank);
     float* const own = all + begins_[r];
     const bool is_gather = collective_ == Collective::AllGather, is_scatter = collective_ == Collective::ReduceScatter;
-    return {is_gather ? own : all, is_scatter ? own : all, DataType::Float32, Reduction::Sum, 1.0,
+    return {is_gather ? own : all, is_scatter ? own : all, DataType::Float32, Reduction::Sum, 1.0, {},
             is_gather ? counts_[r] : begins_.back(), is_scatter ? counts_[r] : begins_.back()};
   }
   int64_t count_wrong() const {

@@ -28,6 +28,7 @@ def test_the_manifest_says_what_ran(config):
     assert all(manifest["versions"].values())
     assert manifest["data_manifest"]["sha256"] == hashlib.sha256(b"{}").hexdigest()
     assert manifest["machine"]["threads_per_rank"] >= 1
+    assert manifest["comm"]["wire_dtype"] == {"tensor": "fp32", "data": "fp32"}
     assert manifest["command"]
 
 

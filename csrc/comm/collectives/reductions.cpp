@@ -14,12 +14,16 @@
 #include "../reduce.h"
 #include "../scratch.h"
 #include "../shared/collectives.h"
+#include "../wire.h"
 #include "collectives.h"
 #include "messages.h"
 #include "scheduled.h"
 
 namespace mfugaku::comm {
 namespace {
+
+// Shorter vectors would gain little from a narrow wire; among them are losses, norms and softmax denominators.
+constexpr int64_t kMinNarrowBytes = 1 << 20;
 
 // A sum of truths is "any", a product "all", as torch's other backends have it.
 Reduction meaning_for(DataType type, Reduction reduction) {
@@ -164,9 +168,24 @@ struct Split {
   }
 };
 
+// What the messages of a reduction carry, if it goes by a schedule.
+DataType wire_for(const Group& group, int64_t num_bytes, DataType type, Reduction reduction) {
+  const bool is_narrow = num_bytes >= kMinNarrowBytes && may_go_narrow(type, reduction);
+  return is_narrow ? group.wire() : DataType::Float32;
+}
+
 const schedule::Choice& choose(const Group& group, schedule::Collective collective, int64_t num_bytes, DataType type,
-                               bool mpi_can) {
-  return schedule::ChoiceTable::instance().choose({collective, num_bytes, group.size(), is_half(type), mpi_can});
+                               bool mpi_can, DataType wire = DataType::Float32) {
+  return schedule::ChoiceTable::instance().choose(
+      {collective, num_bytes, group.size(), is_half(type), mpi_can, group.ranks_per_node(), is_half(wire)});
+}
+
+// Whether a choice obeys the wire, and what the recorder says of it.
+DataType note_way(Operation& operation, const schedule::Choice& choice, DataType wire) {
+  operation.way = choice.name();
+  if (!choice.may_be_narrow()) return DataType::Float32;
+  if (is_half(wire)) operation.way += std::string(" in ") + name_of(wire);
+  return wire;
 }
 
 // The pieces one after the other: where they stand, or copied.
@@ -203,11 +222,13 @@ OperationPtr all_reduce(Group& group, void* data, int64_t count, DataType type, 
       Engine::instance().submit(operation);
       return operation;
     }
-    const schedule::Choice& choice = choose(group, schedule::Collective::AllReduce, count * element_bytes, type, true);
-    operation->way = choice.name();
+    DataType wire = wire_for(group, count * element_bytes, type, reduction);
+    const schedule::Choice& choice =
+        choose(group, schedule::Collective::AllReduce, count * element_bytes, type, true, wire);
+    wire = note_way(*operation, choice, wire);
     if (choice.is_schedule()) {
       operation->poll = scheduled_all_reduce(group, choice, data, count, type, reduction,
-                                             scale_of(reduction, group.size()));
+                                             scale_of(reduction, group.size()), wire);
     } else if (choice.algorithm == schedule::Algorithm::Pieces) {
       const Split split(group, data, count, type);
       add_exchange_and_reduce(*operation, group, split.pieces, split.counts, split.own, type, reduction);
@@ -287,8 +308,10 @@ OperationPtr reduce_scatter(Group& group, const std::vector<const void*>& pieces
     return operation;
   }
   const bool mpi_can = is_even && !is_half(type) && own_count <= Engine::instance().max_count();
-  const schedule::Choice& choice = choose(group, schedule::Collective::ReduceScatter, total_bytes, type, mpi_can);
-  operation->way = choice.name();
+  DataType wire = wire_for(group, total_bytes, type, reduction);
+  const schedule::Choice& choice =
+      choose(group, schedule::Collective::ReduceScatter, total_bytes, type, mpi_can, wire);
+  wire = note_way(*operation, choice, wire);
   if (choice.algorithm == schedule::Algorithm::Pieces) {
     add_exchange_and_reduce(*operation, group, pieces, counts, out, type, reduction);
     Engine::instance().submit(operation);
@@ -299,7 +322,8 @@ OperationPtr reduce_scatter(Group& group, const std::vector<const void*>& pieces
   const bool is_own_piece = choice.is_schedule() && input == pieces[0] && out == pieces[self];
   void* target = is_own_piece ? out : target_for(*operation, input, total_bytes, out, own_bytes);
   if (choice.is_schedule()) {
-    operation->poll = scheduled_reduce_scatter(group, choice, input, counts, target, type, reduction, scale);
+    operation->poll = scheduled_reduce_scatter(group, choice, input, counts, target, type, reduction, scale,
+                                               wire);
   } else {
     operation->stages.push_back([=, &group](Operation& op) {
       MPI_Request request;

@@ -11,7 +11,7 @@ namespace {
 
 std::shared_ptr<Poll> execute(Group& group, const schedule::Choice& choice, const schedule::Task& task,
                               const Data& data) {
-  schedule::Schedule schedule = choice.build(task, size_of(data.type));
+  schedule::Schedule schedule = choice.build(task, size_of(data.type), group.ranks_per_node());
   std::unique_ptr<Transport> transport = group.new_transport(schedule.num_strands);
   return std::make_shared<Executor>(std::move(schedule), std::move(transport), data);
 }
@@ -26,16 +26,17 @@ DataType type_of_blocks(const std::vector<int64_t>& num_bytes) {
 }  // namespace
 
 std::shared_ptr<Poll> scheduled_all_reduce(Group& group, const schedule::Choice& choice, void* data, int64_t count,
-                                           DataType type, Reduction reduction, double scale) {
+                                           DataType type, Reduction reduction, double scale, DataType wire) {
   return execute(group, choice, schedule::all_reduce_task(group.rank(), group.size(), count),
-                 {data, data, type, reduction, scale, count, count});
+                 {data, data, type, reduction, scale, {wire, is_half(wire)}, count, count});
 }
 
 std::shared_ptr<Poll> scheduled_reduce_scatter(Group& group, const schedule::Choice& choice, const void* input,
                                                const std::vector<int64_t>& counts, void* out, DataType type,
-                                               Reduction reduction, double scale) {
+                                               Reduction reduction, double scale, DataType wire) {
   return execute(group, choice, {schedule::Collective::ReduceScatter, group.rank(), counts},
-                 {input, out, type, reduction, scale, std::accumulate(counts.begin(), counts.end(), int64_t{0}),
+                 {input, out, type, reduction, scale, {wire, false},
+                  std::accumulate(counts.begin(), counts.end(), int64_t{0}),
                   counts[static_cast<size_t>(group.rank())]});
 }
 
@@ -47,7 +48,7 @@ std::shared_ptr<Poll> scheduled_all_gather(Group& group, const schedule::Choice&
   const int64_t own = counts[static_cast<size_t>(group.rank())];
   const int64_t all = std::accumulate(counts.begin(), counts.end(), int64_t{0});
   return execute(group, choice, {schedule::Collective::AllGather, group.rank(), std::move(counts)},
-                 {data, out, type, Reduction::Sum, 1.0, own, all});
+                 {data, out, type, Reduction::Sum, 1.0, {}, own, all});
 }
 
 }  // namespace mfugaku::comm

@@ -10,13 +10,13 @@
 
 namespace mfugaku::comm {
 
-// What is to be looked after until an all-reduce of `data`, in place, is over.
+// What is to be looked after until an all-reduce of `data`, in place, is over. Messages carry `wire` (wire.h).
 std::shared_ptr<Poll> scheduled_all_reduce(Group& group, const schedule::Choice& choice, void* data, int64_t count,
-                                           DataType type, Reduction reduction, double scale);
+                                           DataType type, Reduction reduction, double scale, DataType wire);
 // `input` holds the pieces one after the other. `out` may be this rank's piece, but may not overlap them otherwise.
 std::shared_ptr<Poll> scheduled_reduce_scatter(Group& group, const schedule::Choice& choice, const void* input,
                                                const std::vector<int64_t>& counts, void* out, DataType type,
-                                               Reduction reduction, double scale);
+                                               Reduction reduction, double scale, DataType wire);
 // `data` may be its own place in `out`, but may not overlap it otherwise.
 std::shared_ptr<Poll> scheduled_all_gather(Group& group, const schedule::Choice& choice, const void* data,
                                            const std::vector<int64_t>& num_bytes, void* out);

@@ -20,7 +20,19 @@ Schedule recursive_halving(const Task& task);
 // b is summed along the ring from the rank behind b around to b itself.
 Schedule ring(const Task& task, int num_segments);
 
+// Few rounds with near partners on a torus: see swing.cpp. In ceil(log2 length) rounds along each dimension a rank
+// sends no more than with a ring. Every block is summed up along a tree that ends at its rank. `num_lanes` of at most
+// most_swing_lanes(torus) share the vector.
+Schedule swing(const Task& task, const Torus& torus, int num_lanes);
+int most_swing_lanes(const Torus& torus);
+
 // Lanes on a torus: see lanes.cpp.
 Schedule torus_lanes(const Task& task, const Torus& torus, const std::vector<Lane>& lanes, int num_segments);
+
+// A schedule between two nodes and more inside a collective of ranks of which `ranks_per_node` in a row stand on each:
+// see hierarchical.cpp. `build_inner` makes the schedule of one rank of a group that has one rank of each node; it must
+// have strands alike for chunks of somewhat different lengths. Contributions are summed up within the node in the order
+// of its ranks, and then as the inner schedule does.
+Schedule hierarchical(const Task& task, int ranks_per_node, const std::function<Schedule(const Task&)>& build_inner);
 
 }  // namespace mfugaku::comm::schedule

@@ -9,7 +9,8 @@ namespace mfugaku::comm::schedule {
 namespace {
 
 constexpr std::array<const char*, 3> kCollectives = {"all_reduce", "reduce_scatter", "all_gather"};
-constexpr std::array<const char*, 6> kAlgorithms = {"mpi", "pieces", "ring", "doubling", "halving", "lanes"};
+constexpr std::array<const char*, 7> kAlgorithms = {"mpi", "pieces", "ring", "doubling", "halving", "swing", "lanes"};
+const std::string kHierarchical = "hierarchical";
 
 // A node of Fugaku sends through at most so many of its links at full speed at a time (Tofu interconnect D).
 constexpr int kNetworkInterfaces = 6;
@@ -19,6 +20,9 @@ constexpr int kNetworkInterfaces = 6;
 // every lane, which takes a link of 6.8 GB/s 3 us; and more segments would gain nothing, as simulations say.
 constexpr int64_t kMinMessageBytesPerLane = 20 * 1024;
 constexpr int64_t kMaxSegments = 64;
+
+// A lane more is a message more in every round, worth it while a link takes longer for what it relieves it of.
+constexpr int64_t kMinSwingLaneBytes = 32 * 1024;
 
 template <size_t N>
 int index_of(const std::array<const char*, N>& names, const std::string& name) {
@@ -42,13 +46,28 @@ int num_segments_for(int64_t num_bytes, const Torus& torus, int num_lanes) {
   return static_cast<int>(std::clamp<int64_t>(fitting, 1, kMaxSegments));
 }
 
-Schedule Choice::build(const Task& task, int64_t element_bytes) const {
+int num_swing_lanes_for(int64_t num_bytes, const Torus& torus) {
+  return static_cast<int>(std::clamp<int64_t>(num_bytes / kMinSwingLaneBytes, 1, most_swing_lanes(torus)));
+}
+
+Schedule Choice::build(const Task& task, int64_t element_bytes, int ranks_of_group) const {
   const int64_t num_bytes = begins_of(task.counts).back() * element_bytes;
+  if (!is_hierarchical) return build_flat(task, num_bytes);
+  const int num_local = ranks_per_node > 0 ? ranks_per_node : ranks_of_group;
+  // Chunks differ in length; all ranks must have strands alike.
+  return hierarchical(task, num_local, [&](const Task& inner) { return build_flat(inner, num_bytes / num_local); });
+}
+
+Schedule Choice::build_flat(const Task& task, int64_t num_bytes) const {
   switch (algorithm) {
     case Algorithm::Ring:
       return ring(task, num_segments_for(num_bytes, Torus::ring(task.size()), task.size() > 2 ? 2 : 1));
     case Algorithm::Doubling: return recursive_doubling(task);
     case Algorithm::Halving: return recursive_halving(task);
+    case Algorithm::Swing: {
+      const Torus torus = plan ? plan->torus : Torus::ring(task.size());
+      return swing(task, torus, num_swing_lanes_for(num_bytes, torus));
+    }
     case Algorithm::Lanes:
       return torus_lanes(task, plan->torus, plan->lanes,
                          num_segments_for(num_bytes, plan->torus, static_cast<int>(plan->lanes.size())));
@@ -58,37 +77,88 @@ Schedule Choice::build(const Task& task, int64_t element_bytes) const {
 }
 
 std::string Choice::name() const {
-  return std::string(kAlgorithms[static_cast<size_t>(algorithm)]) + (plan ? ":" + plan->shape : "");
+  const std::string flat = std::string(kAlgorithms[static_cast<size_t>(algorithm)]) + (plan ? ":" + plan->shape : "");
+  if (!is_hierarchical) return flat;
+  return kHierarchical + (ranks_per_node > 0 ? ":" + std::to_string(ranks_per_node) : "") + "+" + flat;
+}
+
+bool Choice::can(const Case& wanted) const {
+  int num_ranks = wanted.num_ranks;
+  if (is_hierarchical) {
+    const int num_local = ranks_per_node > 0 ? ranks_per_node : wanted.ranks_per_node;
+    if (num_local < 2 || num_ranks % num_local != 0 || num_ranks == num_local) return false;
+    num_ranks /= num_local;
+  }
+  if (plan && plan->torus.size() != num_ranks) return false;
+  if (algorithm == Algorithm::Mpi) return wanted.mpi_can;
+  // Its halves are not to be had apart.
+  if (algorithm == Algorithm::Doubling) return wanted.collective == Collective::AllReduce && !is_hierarchical;
+  return true;
 }
 
 bool ChoiceTable::Rule::fits(const Case& wanted) const {
   if (!is_for_all && collective != wanted.collective) return false;
   if (wanted.num_bytes < min_bytes || wanted.num_bytes / wanted.num_ranks < min_block_bytes) return false;
   if (max_ranks > 0 && wanted.num_ranks > max_ranks) return false;
-  if (!(wanted.is_half ? halves : others)) return false;
-  switch (choice.algorithm) {
-    case Algorithm::Mpi: return wanted.mpi_can;
-    case Algorithm::Doubling: return wanted.collective == Collective::AllReduce;
-    case Algorithm::Lanes: return choice.plan->torus.size() == wanted.num_ranks;
-    default: return true;
-  }
+  if (num_ranks > 0 && wanted.num_ranks != num_ranks) return false;
+  if (!(wanted.is_half ? halves : others) || (narrow_only && !wanted.is_narrow)) return false;
+  return choice.can(wanted);
 }
 
 std::string ChoiceTable::Rule::describe() const {
   std::string text = is_for_all ? "all" : kCollectives[static_cast<size_t>(collective)];
+  if (num_ranks > 0) text += "@" + std::to_string(num_ranks);
   if (min_bytes > 0) text += ":" + std::to_string(min_bytes);
   text += "=" + choice.name();
   if (min_block_bytes > 0) text += ", blocks of " + std::to_string(min_block_bytes) + " bytes and more";
   if (max_ranks > 0) text += ", up to " + std::to_string(max_ranks) + " ranks";
   if (!others) text += ", float16 and bfloat16";
   if (!halves) text += ", other types";
+  if (narrow_only) text += ", float32 in 16 bits on the wire";
   return text;
+}
+
+Choice Choice::parse(std::string algorithm, const std::string& rule) {
+  Choice choice;
+  if (algorithm.rfind(kHierarchical, 0) == 0) {
+    const size_t plus = std::min(algorithm.find('+'), algorithm.size());
+    const std::string ranks = algorithm.substr(kHierarchical.size(), plus - kHierarchical.size());
+    const bool is_number = ranks.size() > 1 && ranks.size() < 8 && ranks[0] == ':' &&
+                           ranks.find_first_not_of("0123456789", 1) == std::string::npos;
+    if (is_number) choice.ranks_per_node = std::stoi(ranks.substr(1));
+    if (plus == algorithm.size() || !(ranks.empty() || choice.ranks_per_node > 1))
+      refuse(rule, "hierarchical is written hierarchical+SCHEDULE, or hierarchical:RANKS+SCHEDULE with 2 ranks per "
+                   "node and more");
+    choice.is_hierarchical = true;
+    algorithm.erase(0, plus + 1);
+  }
+  const size_t colon = algorithm.find(':');
+  const bool has_shape = colon != std::string::npos;
+  const int chosen = index_of(kAlgorithms, algorithm.substr(0, colon));
+  if (chosen < 0)
+    refuse(rule, "'" + algorithm + "' is none of mpi, pieces, ring, doubling, halving, swing, swing:SHAPE, lanes:SHAPE");
+  choice.algorithm = static_cast<Algorithm>(chosen);
+  if (choice.is_hierarchical && (!choice.is_schedule() || choice.algorithm == Algorithm::Doubling))
+    refuse(rule, "between nodes of several ranks go ring, halving, swing, swing:SHAPE and lanes:SHAPE");
+  const bool takes_shape = choice.algorithm == Algorithm::Lanes || choice.algorithm == Algorithm::Swing;
+  if (has_shape && !takes_shape) refuse(rule, algorithm.substr(0, colon) + " takes no shape");
+  if (!has_shape && choice.algorithm != Algorithm::Lanes) return choice;
+  const std::string shape = has_shape ? algorithm.substr(colon + 1) : "";
+  try {
+    Torus torus = Torus::parse(shape);
+    std::vector<Lane> lanes = weigh_lanes(torus, kNetworkInterfaces);
+    choice.plan = std::make_shared<const Choice::TorusPlan>(
+        Choice::TorusPlan{shape, std::move(torus), std::move(lanes)});
+  } catch (const std::invalid_argument& failure) {
+    refuse(rule, "'" + shape + "' is no shape of a torus like 24x12l");
+  }
+  return choice;
 }
 
 ChoiceTable::Rule ChoiceTable::parse(const std::string& text) {
   const size_t equals = text.find('=');
   if (equals == std::string::npos) refuse(text, "there is no = in it");
-  std::string collective = text.substr(0, equals), algorithm = text.substr(equals + 1), argument;
+  std::string collective = text.substr(0, equals), algorithm = text.substr(equals + 1);
   Rule rule{};
   if (const size_t colon = collective.find(':'); colon != std::string::npos) {
     const std::string digits = collective.substr(colon + 1);
@@ -97,32 +167,21 @@ ChoiceTable::Rule ChoiceTable::parse(const std::string& text) {
     rule.min_bytes = std::stoll(digits);
     collective.resize(colon);
   }
+  if (const size_t at = collective.find('@'); at != std::string::npos) {
+    const std::string digits = collective.substr(at + 1);
+    if (digits.empty() || digits.size() > 7 || digits.find_first_not_of("0123456789") != std::string::npos)
+      refuse(text, "'" + digits + "' is no number of ranks");
+    rule.num_ranks = std::stoi(digits);
+    collective.resize(at);
+  }
   rule.is_for_all = collective == "all";
   const int number = index_of(kCollectives, collective);
   if (!rule.is_for_all && number < 0)
     refuse(text, "'" + collective + "' is none of all_reduce, reduce_scatter, all_gather, all");
   if (!rule.is_for_all) rule.collective = static_cast<Collective>(number);
-  if (const size_t colon = algorithm.find(':'); colon != std::string::npos) {
-    argument = algorithm.substr(colon + 1);
-    algorithm.resize(colon);
-  }
-  const int chosen = index_of(kAlgorithms, algorithm);
-  if (chosen < 0) refuse(text, "'" + algorithm + "' is none of mpi, pieces, ring, doubling, halving, lanes:SHAPE");
-  rule.choice.algorithm = static_cast<Algorithm>(chosen);
+  rule.choice = Choice::parse(std::move(algorithm), text);
   if (rule.choice.algorithm == Algorithm::Doubling && !rule.is_for_all && rule.collective != Collective::AllReduce)
     refuse(text, "doubling is an algorithm for all_reduce alone");
-  if (rule.choice.algorithm != Algorithm::Lanes) {
-    if (algorithm.size() + equals + 1 < text.size()) refuse(text, algorithm + " takes no shape");
-    return rule;
-  }
-  try {
-    Torus torus = Torus::parse(argument);
-    std::vector<Lane> lanes = weigh_lanes(torus, kNetworkInterfaces);
-    rule.choice.plan = std::make_shared<const Choice::TorusPlan>(
-        Choice::TorusPlan{argument, std::move(torus), std::move(lanes)});
-  } catch (const std::invalid_argument& failure) {
-    refuse(text, "'" + argument + "' is no shape of a torus like 24x12l");
-  }
   return rule;
 }
 
@@ -135,13 +194,18 @@ std::vector<ChoiceTable::Rule> ChoiceTable::built_in() {
   Choice pieces, mpi;
   pieces.algorithm = Algorithm::Pieces;
   mpi.algorithm = Algorithm::Mpi;
+  Choice ring, ring_of_nodes;
+  ring.algorithm = ring_of_nodes.algorithm = Algorithm::Ring;
+  ring_of_nodes.is_hierarchical = true;
   std::vector<Rule> rules;
+  for (const Choice& choice : {ring_of_nodes, ring})
+    rules.push_back({true, {}, 0, 0, 0, true, true, choice, true});
   for (const Collective collective : {Collective::AllReduce, Collective::ReduceScatter}) {
-    rules.push_back({false, collective, 0, kMinHalfPieceBytes, 0, true, false, pieces});
-    rules.push_back({false, collective, 0, kMinPieceBytes, kMaxExchangingRanks, false, true, pieces});
+    rules.push_back({false, collective, 0, kMinHalfPieceBytes, 0, true, false, pieces, false});
+    rules.push_back({false, collective, 0, kMinPieceBytes, kMaxExchangingRanks, false, true, pieces, false});
   }
-  rules.push_back({true, {}, 0, 0, 0, true, true, mpi});
-  rules.push_back({true, {}, 0, 0, 0, true, true, pieces});  // fits where MPI has nothing
+  rules.push_back({true, {}, 0, 0, 0, true, true, mpi, false});
+  rules.push_back({true, {}, 0, 0, 0, true, true, pieces, false});  // fits where MPI has nothing
   return rules;
 }
 
@@ -150,13 +214,18 @@ ChoiceTable& ChoiceTable::instance() {
   return *table;
 }
 
-void ChoiceTable::set(const std::string& text) {
+void ChoiceTable::set(const std::string& text, const std::string& measured) {
   std::vector<Rule> rules;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find(',', begin), text.size());
-    rules.push_back(parse(text.substr(begin, end - begin)));
-    begin = end + 1;
-  }
+  const auto add = [&rules](const std::string& list, const char* source) {
+    for (size_t begin = 0; begin < list.size();) {
+      const size_t end = std::min(list.find(',', begin), list.size());
+      rules.push_back(parse(list.substr(begin, end - begin)));
+      rules.back().source = source;
+      begin = end + 1;
+    }
+  };
+  add(text, "asked for");
+  add(measured, "measured");
   const std::vector<Rule> others = built_in();
   rules.insert(rules.end(), others.begin(), others.end());
   rules_ = std::move(rules);
@@ -170,6 +239,12 @@ std::vector<std::string> ChoiceTable::describe() const {
   std::vector<std::string> lines;
   for (const Rule& rule : rules_) lines.push_back(rule.describe());
   return lines;
+}
+
+std::vector<std::string> ChoiceTable::sources() const {
+  std::vector<std::string> names;
+  for (const Rule& rule : rules_) names.push_back(rule.source);
+  return names;
 }
 
 }  // namespace mfugaku::comm::schedule

@@ -1,10 +1,13 @@
 // Which algorithm carries a collective of a group that does not share memory: a table of rules, of which the first
 // that fits decides. All ranks of a group must have the same table.
 //
-// MFUGAKU_COMM_ALGORITHM puts rules before the built-in ones, separated by commas: "COLLECTIVE=ALGORITHM", or
-// "COLLECTIVE:BYTES=ALGORITHM" for vectors of so many bytes and more. COLLECTIVE is all_reduce, reduce_scatter,
-// all_gather or all; ALGORITHM is mpi, pieces, ring, doubling, halving or lanes:SHAPE with the shape of a torus as in
-// lanes:24x12l, which fits groups of as many ranks.
+// MFUGAKU_COMM_ALGORITHM puts rules before all others, separated by commas: "COLLECTIVE=ALGORITHM", or
+// "COLLECTIVE:BYTES=ALGORITHM" for vectors of so many bytes and more, or "COLLECTIVE@RANKS..." for groups of so many
+// ranks. Rules that `mfugaku comm tune` has measured come next, and then the built-in ones. COLLECTIVE is all_reduce, reduce_scatter,
+// all_gather or all; ALGORITHM is mpi, pieces, ring, doubling, halving, swing, or lanes:SHAPE or swing:SHAPE with the
+// shape of a torus as in lanes:24x12l, which fits groups of as many ranks. A schedule behind hierarchical+ or
+// hierarchical:RANKS+ goes between nodes, for groups with as many ranks in a row on each of several nodes: those that
+// are found there, or RANKS of them.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +22,7 @@ namespace mfugaku::comm::schedule {
 enum class Algorithm : uint8_t {
   Mpi,      // the MPI's own collective; float16 and bfloat16 travel as float32
   Pieces,   // everybody sends everybody a piece
-  Ring, Doubling, Halving, Lanes,  // schedules
+  Ring, Doubling, Halving, Swing, Lanes,  // schedules
 };
 
 // A collective to be carried out. `num_bytes` is that of the vector of all blocks; `mpi_can` is false where the MPI has
@@ -30,26 +33,44 @@ struct Case {
   int num_ranks;
   bool is_half;
   bool mpi_can;
+  int ranks_per_node = 1;  // in a row, alike on all nodes; 1 where they are not
+  bool is_narrow = false;  // messages of a schedule would carry halves in place of float32 (wire.h)
 };
 
 // In how many segments a vector of so many bytes goes through the lanes of a torus.
 int num_segments_for(int64_t num_bytes, const Torus& torus, int num_lanes);
+// By how many lanes of swing a vector of so many bytes goes.
+int num_swing_lanes_for(int64_t num_bytes, const Torus& torus);
 
 class Choice {
  public:
   Algorithm algorithm = Algorithm::Pieces;
   bool is_schedule() const { return algorithm != Algorithm::Mpi && algorithm != Algorithm::Pieces; }
   // The schedule of one rank, for a choice that is one; elements have `element_bytes`.
-  Schedule build(const Task& task, int64_t element_bytes) const;
+  // `ranks_of_group`: how many it has on each node.
+  Schedule build(const Task& task, int64_t element_bytes, int ranks_of_group = 1) const;
   std::string name() const;
+  // What name() writes. Throws std::invalid_argument; `rule` is what it stands in.
+  static Choice parse(std::string algorithm, const std::string& rule);
+  // Whether its messages can carry less than they stand for: where each element is summed up by one rank.
+  bool may_be_narrow() const { return is_schedule() && algorithm != Algorithm::Doubling; }
+  // Whether it can carry out a case at all.
+  bool can(const Case& wanted) const;
 
-  // Of lanes alone.
+  // Where `algorithm` goes between nodes of several ranks: so many, or 0 for those of the group.
+  bool is_hierarchical = false;
+  int ranks_per_node = 0;
+
+  // Of lanes, and of swing with a shape.
   struct TorusPlan {
     std::string shape;
     Torus torus;
     std::vector<Lane> lanes;
   };
   std::shared_ptr<const TorusPlan> plan;
+
+ private:
+  Schedule build_flat(const Task& task, int64_t num_bytes) const;
 };
 
 class ChoiceTable {
@@ -58,11 +79,13 @@ class ChoiceTable {
   static ChoiceTable& instance();
 
   ChoiceTable() { set(""); }
-  // The rules of a text and then the built-in ones. Throws std::invalid_argument and changes nothing.
-  void set(const std::string& text);
+  // The rules of a text, those that were measured, and the built-in ones. Throws std::invalid_argument and changes
+  // nothing.
+  void set(const std::string& text, const std::string& measured = "");
   const Choice& choose(const Case& wanted) const;
-  // One line per rule, in their order.
+  // One line per rule, in their order, and where they come from.
   std::vector<std::string> describe() const;
+  std::vector<std::string> sources() const;
 
  private:
   struct Rule {
@@ -72,6 +95,9 @@ class ChoiceTable {
     int max_ranks = 0;  // 0: any number
     bool halves = true, others = true;
     Choice choice;
+    bool narrow_only = false;
+    int num_ranks = 0;  // 0: any number
+    const char* source = "built in";
     bool fits(const Case& wanted) const;
     std::string describe() const;
   };

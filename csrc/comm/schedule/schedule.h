@@ -4,7 +4,8 @@
 // and when they are complete its local work is done, in the order it was added. Strands are independent but for two
 // rules: strand i begins when strand i - window is over (it may then use that one's scratch), and a round with
 // `after` = n > 0 begins when strand i - stride has finished n rounds, or is over. The strands are alike on all ranks.
-// A send matches the receive of the same strand, in order, of the same pair of ranks.
+// A send matches the receive of the same strand, in order, of the same pair of ranks. Where a schedule has phases, the
+// rules hold within each, and strands of a phase begin when all of those before it are over.
 //
 // Counts are in elements. Input and Output hold elements of the collective's type and may be the same memory where
 // they hold the same data: the whole vector of an all-reduce, a rank's own block of a reduce-scatter or an all-gather.
@@ -42,7 +43,8 @@ struct Message {
   bool is_send;
 };
 
-// out[i] = first[i] op second[i], or a copy of `first`; `out` may be the very same place as an operand.
+// out[i] = first[i] op second[i], or a copy of `first`; `out` may be the very same place as an operand. A copy is of
+// elements to elements or of sums under way to sums under way.
 struct Work {
   Place out, first, second;
   int64_t count;
@@ -88,12 +90,24 @@ class Strand {
   std::vector<Round> rounds_;
 };
 
+struct Phase {
+  int first_strand, num_strands;
+  int window, stride;
+};
+
 struct Schedule {
   int num_strands = 1;
-  int window = 1;
+  int window = 1;  // with phases, the widest of theirs
   int stride = 1;
+  std::vector<Phase> phases;  // none: one of all strands
   int64_t num_scratch_elements = 0, num_scratch_partials = 0;
   std::function<Strand(int)> build_strand;  // built when a strand begins: long schedules need not stand in memory
+
+  Phase phase_of(int strand) const {
+    for (const Phase& phase : phases)
+      if (strand < phase.first_strand + phase.num_strands) return phase;
+    return {0, num_strands, window, stride};
+  }
 };
 
 enum class Collective : uint8_t { AllReduce, ReduceScatter, AllGather };

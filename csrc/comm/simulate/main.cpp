@@ -1,19 +1,21 @@
 // Runs one collective with the core's own schedules, executor and reductions on a simulated network: compiled with
 // smpicxx of SimGrid, whose SMPI stands for MPI, and started by smpirun on a platform file.
 //
-//   simulate --collective=all_reduce|reduce_scatter|all_gather --algorithm=ring|doubling|halving|lanes|mpi
+//   simulate --collective=all_reduce|reduce_scatter|all_gather --algorithm=ring|doubling|halving|swing|lanes|mpi
 //            --count=ELEMENTS [--type=float32|bfloat16] [--segments=N] [--scale=N] [--torus=24x12l] [--max-ports=N]
-//            [--memory=BYTES_PER_S]
+//            [--memory=BYTES_PER_S] [--wire=float32|bfloat16|float16]
 //
 // `count` is that of the whole vector. Without `segments`, it goes in as many as the MPI backend would choose for a
 // vector `scale` times as long: vectors and bandwidths that are both shortened leave times as they are. All ranks begin
 // at the same simulated time; rank 0 prints one JSON object with the time until the last rank is done and the number of
-// wrong elements on all ranks. Computing takes no time, but for reductions and copies where `memory`, the speed at
+// wrong elements on all ranks; where messages carry halves in place of float32, those that are off by more than a tenth.
+// Computing takes no time, but for reductions and copies where `memory`, the speed at
 // which they read and write, is given. megatron_fugaku/bench/smpi.py writes platforms and runs this.
 #include <mpi.h>
 
 #include <simgrid/s4u.hpp>
 
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <map>
@@ -27,6 +29,7 @@
 #include "../reduce.h"
 #include "../schedule/choice.h"
 #include "../transport/mpi.h"
+#include "../wire.h"
 
 namespace {
 
@@ -51,7 +54,8 @@ using Options = std::map<std::string, std::string>;
 
 Options parse(int argc, char** argv) {
   Options options{{"collective", "all_reduce"}, {"algorithm", "ring"}, {"count", "1000000"}, {"type", "float32"},
-                  {"segments", "0"}, {"scale", "1"}, {"torus", ""}, {"max-ports", "6"}, {"memory", "0"}};
+                  {"segments", "0"}, {"scale", "1"}, {"torus", ""}, {"max-ports", "6"}, {"memory", "0"},
+                  {"wire", "float32"}};
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     const size_t equals = argument.find('=');
@@ -72,6 +76,12 @@ Schedule build_schedule(const Options& options, const Task& task) {
   if (name == "ring") return schedule::ring(task, num_segments(schedule::Torus::ring(task.size()), 2));
   if (name == "doubling") return schedule::recursive_doubling(task);
   if (name == "halving") return schedule::recursive_halving(task);
+  if (name == "swing") {
+    const auto ring_or_torus = options.at("torus").empty() ? schedule::Torus::ring(task.size())
+                                                           : schedule::Torus::parse(options.at("torus"));
+    const int64_t num_bytes = schedule::begins_of(task.counts).back() * 4 * std::stoll(options.at("scale"));
+    return schedule::swing(task, ring_or_torus, schedule::num_swing_lanes_for(num_bytes, ring_or_torus));
+  }
   if (name != "lanes") throw std::invalid_argument("unknown algorithm " + name);
   const auto torus = schedule::Torus::parse(options.at("torus"));
   const auto lanes = schedule::weigh_lanes(torus, std::stoi(options.at("max-ports")));
@@ -99,7 +109,7 @@ class Problem {
   char* output() { return task.collective == Collective::ReduceScatter ? at(own_begin()) : at(0); }
   int64_t count() const { return begins_.back(); }
 
-  int64_t count_wrong() {
+  int64_t count_wrong(bool is_narrow) {
     const bool is_gather = task.collective == Collective::AllGather;
     const bool is_scattered = task.collective == Collective::ReduceScatter;
     int64_t wrong = 0, begin = is_scattered ? own_begin() : 0, end = is_scattered ? own_end() : count();
@@ -108,7 +118,10 @@ class Problem {
       while (i >= begins_[static_cast<size_t>(source) + 1]) ++source;
       char expected[4];
       store(is_gather ? contribution(source, i) : sums_[i % 5], expected);
-      wrong += std::memcmp(at(i), expected, static_cast<size_t>(size_of(type_))) != 0;
+      float value = 0, wanted = 0;
+      if (is_narrow) std::memcpy(&value, at(i), sizeof value), std::memcpy(&wanted, expected, sizeof wanted);
+      wrong += is_narrow ? std::fabs(value - wanted) > 0.1f * std::fabs(wanted)
+                         : std::memcmp(at(i), expected, static_cast<size_t>(size_of(type_))) != 0;
     }
     return wrong;
   }
@@ -155,6 +168,9 @@ void simulate(const Options& options, int rank, int size) {
                                                       {"reduce_scatter", Collective::ReduceScatter},
                                                       {"all_gather", Collective::AllGather}};
   const DataType type = options.at("type") == "bfloat16" ? DataType::BFloat16 : DataType::Float32;
+  const DataType wire = wire_named(options.at("wire"));
+  if (is_half(wire) && type != DataType::Float32)
+    throw std::invalid_argument("a wire of halves is for data of float32");
   const int64_t count = std::stoll(options.at("count"));
   const bool is_mpi = options.at("algorithm") == "mpi";
   Problem problem(collectives.at(options.at("collective")), rank, size, count, type);
@@ -163,7 +179,8 @@ void simulate(const Options& options, int rank, int size) {
   if (is_mpi && (type != DataType::Float32 || count % size != 0))
     throw std::invalid_argument("mpi stands here for float32 in equal blocks");
   SimulatedExecutor executor(schedule, std::make_unique<MpiTransport>(MPI_COMM_WORLD, 1, int64_t{1} << 30),
-                             {problem.input(), problem.output(), type, Reduction::Sum, 1.0},
+                             {problem.input(), problem.output(), type, Reduction::Sum, 1.0,
+                              {wire, is_half(wire) && options.at("collective") == "all_reduce"}},
                              std::stod(options.at("memory")));
 
   double now = MPI_Wtime(), begin = 0;
@@ -176,7 +193,7 @@ void simulate(const Options& options, int rank, int size) {
     executor.run();
   double time = MPI_Wtime() - begin, longest = 0;
   MPI_Allreduce(&time, &longest, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
-  int64_t wrong = problem.count_wrong(), all_wrong = 0;
+  int64_t wrong = problem.count_wrong(is_half(wire)), all_wrong = 0;
   MPI_Allreduce(&wrong, &all_wrong, 1, MPI_INT64_T, MPI_SUM, MPI_COMM_WORLD);
   if (rank == 0)
     std::printf("{\"ranks\": %d, \"num_bytes\": %lld, \"time_s\": %.9e, \"wrong\": %lld}\n", size,

@@ -22,6 +22,7 @@ from collectives import (
 from contributions import fill
 
 import megatron_fugaku.comm as comm
+from megatron_fugaku import environment
 from megatron_fugaku.comm.extension import load_extension
 
 SHAPES = {2: ("2",), 3: ("3", "3l"), 4: ("2x2", "4"), 6: ("2x3", "3x2l"), 8: ("2x2x2", "4x2")}
@@ -42,7 +43,9 @@ def algorithm(rules: str) -> Iterator[None]:
 
 
 def schedules() -> list[str]:
-    return ["ring", "halving", *(f"lanes:{shape}" for shape in SHAPES[size()])]
+    shaped = [f"{name}:{shape}" for name in ("lanes", "swing") for shape in SHAPES[size()]]
+    names = ["ring", "halving", "swing", *shaped]
+    return names + [f"hierarchical:2+{name}" for name in ("ring", "swing") if size() > 2 and size() % 2 == 0]
 
 
 def ops_of(dtype: torch.dtype) -> list:
@@ -120,13 +123,86 @@ def rules_are_obeyed() -> None:
     if size() < 3:
         return
     sums = {}
-    for name in ("pieces", "ring", "halving"):
+    for name in ("pieces", "ring", "halving", "swing"):
         with algorithm(f"all_reduce:1000={name}"):
             sums[name] = fill(rank(), (70_001,), torch.float32)
             dist.all_reduce(sums[name])
     assert not torch.equal(sums["ring"], sums["pieces"])
+    assert not torch.equal(sums["swing"], sums["ring"])
     assert not torch.equal(sums["halving"], sums["pieces"])
     assert not torch.equal(sums["halving"], sums["ring"])
+
+
+def nodes_of_several_ranks_are_known() -> None:
+    """The job of four ranks takes two in a row for a node."""
+    per_node = environment.get("MFUGAKU_COMM_RANKS_PER_NODE")
+    world = dist.group.WORLD._get_backend(torch.device("cpu"))
+    assert comm.transport_of(dist.group.WORLD) == "MPI"
+    if per_node == 0:
+        assert world.ranks_per_node == size()
+        return
+    assert world.ranks_per_node == per_node
+    pairs = [dist.new_group([first, first + 1]) for first in range(0, size(), 2)]
+    assert comm.transport_of(pairs[rank() // 2]) == "shared memory"
+    across = dist.new_group([0, 2])
+    if rank() in (0, 2):
+        assert comm.transport_of(across) == "MPI"
+        assert across._get_backend(torch.device("cpu")).ranks_per_node == 1
+    with algorithm("all=hierarchical+swing"):
+        by_node = fill(rank(), (70_001,), torch.float32)
+        dist.all_reduce(by_node)
+    with algorithm("all=hierarchical:2+swing"):
+        by_number = fill(rank(), (70_001,), torch.float32)
+        dist.all_reduce(by_number)
+    assert torch.equal(by_node, by_number)
+    everybody = [fill(r, (70_001,), torch.float32) for r in range(size())]
+    assert_close(by_node, reduced(everybody, dist.ReduceOp.SUM), "nodes of several ranks")
+
+
+def is_rounded_to(dtype: torch.dtype, tensor: torch.Tensor) -> bool:
+    return torch.equal(tensor.to(dtype).float(), tensor)
+
+
+def long_sums_travel_in_16_bits() -> None:
+    count, dtypes = 300_000 // size() * size(), {"bf16": torch.bfloat16, "fp16": torch.float16}
+    inputs = [torch.randn(count, generator=torch.Generator().manual_seed(r)) for r in range(size())]
+    exact = sum(tensor.double() for tensor in inputs)
+    longest = torch.stack(inputs).amax(0)
+    for wire, dtype in dtypes.items():
+        comm.set_wire_rules(f"NARROW=fp32,NARROW_{wire}={wire}")
+        group = dist.new_group(list(range(size())), group_desc=f"NARROW_{wire}")
+        wide = dist.new_group(list(range(size())), group_desc="NARROW")
+        assert (comm.wire_of(group), comm.wire_of(wide)) == (wire, "fp32")
+        # Each hop rounds by at most half a unit in the last place of a sum no larger than the sum of magnitudes.
+        bound = sum(tensor.abs().double() for tensor in inputs) * torch.finfo(dtype).eps / 2 * (size() + 1) + 1e-6
+        for name in ("", *schedules()):  # without a rule too
+            with algorithm(f"all={name}" if name else ""):
+                total = inputs[rank()].clone()
+                dist.all_reduce(total, group=group)
+                assert is_rounded_to(dtype, total), (wire, name)
+                assert ((total.double() - exact).abs() <= bound).all(), (wire, name)
+                everybody = [torch.empty_like(total) for _ in range(size())]
+                dist.all_gather(everybody, total, group=group)
+                assert all(torch.equal(total, other) for other in everybody), (wire, name)
+
+                block = torch.empty(count // size())
+                dist.reduce_scatter_tensor(block, inputs[rank()].clone(), dist.ReduceOp.AVG, group=group)
+                own = slice(rank() * block.numel(), (rank() + 1) * block.numel())
+                assert not is_rounded_to(dtype, block), (wire, name)
+                assert ((block.double() * size() - exact[own]).abs() <= bound[own]).all(), (wire, name)
+                assert not torch.allclose(block.double() * size(), exact[own], rtol=1e-6, atol=1e-6), (wire, name)
+
+                own_input = inputs[rank()].clone()
+                gathered = torch.empty(size() * count)
+                dist.all_gather_into_tensor(gathered, own_input, group=group)
+                assert torch.equal(gathered, torch.cat(inputs)), "gathers are exact"
+                dist.all_reduce(own_input, dist.ReduceOp.MAX, group=group)
+                assert torch.equal(own_input, longest), "maxima are exact"
+                for exactly, elements in ((group, 1000), (wide, count)):
+                    part = inputs[rank()][:elements].clone()
+                    dist.all_reduce(part, group=exactly)
+                    assert not is_rounded_to(dtype, part), (wire, name, elements)
+    comm.set_wire_rules("")
 
 
 def many_at_a_time() -> None:
@@ -188,6 +264,8 @@ checks_to_run = (
     halves_round_once_by_each_algorithm,
     results_are_the_same_on_all_ranks_and_again,
     rules_are_obeyed,
+    nodes_of_several_ranks_are_known,
+    long_sums_travel_in_16_bits,
     many_at_a_time,
     long_messages_in_parts,
     ranks_that_disagree_about_a_tensor_are_told,
