@@ -7,9 +7,11 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine.h"
+#include "schedule/choice.h"
 #include "shared/channel.h"
 
 namespace mfugaku::comm {
@@ -34,6 +36,10 @@ class Group : public std::enable_shared_from_this<Group> {
   MPI_Comm comm() const { return comm_; }
   // The memory that the members share, or null where their collectives go through MPI.
   const std::shared_ptr<Channel>& channel() const { return channel_; }
+  // The lanes of the torus on which the members are known to stand, or null. Set alike on all members, before there
+  // are collectives.
+  const schedule::Choice* lanes() const { return lanes_.get(); }
+  void set_lanes(schedule::Choice lanes) { lanes_ = std::make_unique<const schedule::Choice>(std::move(lanes)); }
   void set_timeout_s(double timeout_s) { timeout_s_ = timeout_s; }
   double timeout_s() const { return timeout_s_; }
   uint64_t num_collectives() const { return num_collectives_.load(); }
@@ -63,6 +69,7 @@ class Group : public std::enable_shared_from_this<Group> {
   double timeout_s_;
   MPI_Comm comm_ = MPI_COMM_NULL;
   std::shared_ptr<Channel> channel_;
+  std::unique_ptr<const schedule::Choice> lanes_;
   uint32_t flight_number_ = 0;
   std::atomic<uint64_t> num_collectives_{0}, num_point_to_point_{0};
   int num_tags_taken_ = 0;

@@ -166,7 +166,8 @@ struct Split {
 
 const schedule::Choice& choose(const Group& group, schedule::Collective collective, int64_t num_bytes, DataType type,
                                bool mpi_can) {
-  return schedule::ChoiceTable::instance().choose({collective, num_bytes, group.size(), is_half(type), mpi_can});
+  return schedule::ChoiceTable::instance().choose(
+      {collective, num_bytes, group.size(), is_half(type), mpi_can, group.lanes()});
 }
 
 // The pieces one after the other: where they stand, or copied.

@@ -1,6 +1,9 @@
 // Which algorithm carries a collective of a group that does not share memory: a table of rules, of which the first
 // that fits decides. All ranks of a group must have the same table.
 //
+// A group that is known to stand on a torus of its own takes its lanes there for vectors long enough; of the rules, only
+// given ones come before that.
+//
 // MFUGAKU_COMM_ALGORITHM puts rules before the built-in ones, separated by commas: "COLLECTIVE=ALGORITHM", or
 // "COLLECTIVE:BYTES=ALGORITHM" for vectors of so many bytes and more. COLLECTIVE is all_reduce, reduce_scatter,
 // all_gather or all; ALGORITHM is mpi, pieces, ring, doubling, halving or lanes:SHAPE with the shape of a torus as in
@@ -22,6 +25,8 @@ enum class Algorithm : uint8_t {
   Ring, Doubling, Halving, Lanes,  // schedules
 };
 
+class Choice;
+
 // A collective to be carried out. `num_bytes` is that of the vector of all blocks; `mpi_can` is false where the MPI has
 // no collective for it: halves and uneven or very long blocks in reduce-scatter, the latter in all-gather.
 struct Case {
@@ -30,6 +35,7 @@ struct Case {
   int num_ranks;
   bool is_half;
   bool mpi_can;
+  const Choice* placed = nullptr;  // the lanes of the group's own torus, if it is known to stand on one
 };
 
 // In how many segments a vector of so many bytes goes through the lanes of a torus.
@@ -50,6 +56,10 @@ class Choice {
     std::vector<Lane> lanes;
   };
   std::shared_ptr<const TorusPlan> plan;
+
+  // The lanes of a group whose rank r stands at places[r] of a torus. Throws std::invalid_argument when the places or
+  // the lanes do not belong to the torus.
+  static Choice of_lanes(const std::string& shape, std::vector<int> places, std::vector<Lane> lanes);
 };
 
 class ChoiceTable {
@@ -79,6 +89,7 @@ class ChoiceTable {
   static std::vector<Rule> built_in();
 
   std::vector<Rule> rules_;
+  size_t num_given_ = 0;  // of the rules
 };
 
 }  // namespace mfugaku::comm::schedule
