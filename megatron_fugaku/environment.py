@@ -39,6 +39,30 @@ class Transport(enum.Enum):
         return repr(self.value)
 
 
+class ArenaUse(enum.Enum):
+    """Which tensors are made in the memory that the ranks of one node share."""
+
+    OFF = "off"
+    BUFFERS = "buffers"
+    ALL = "all"
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+class NumBytes(int):
+    """A number of bytes like ``4096``, ``512M`` or ``16G`` (powers of 1024); ValueError on others."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str = "0") -> NumBytes:
+        """Parse the text."""
+        match = re.fullmatch(r"(\d+)([KMGT]?)", text.strip())
+        if match is None:
+            raise ValueError(f"{text!r} is no number of bytes like 4096, 512M or 16G")
+        return super().__new__(cls, int(match[1]) << 10 * " KMGT".index(match[2] or " "))
+
+
 class AlgorithmRules(str):
     """Rules like ``all_reduce=ring,reduce_scatter:65536=lanes:2x3``, checked; ValueError on others."""
 
@@ -75,6 +99,12 @@ VARIABLES: dict[str, Variable] = {
         Variable("MFUGAKU_COMM_PROGRESS_THREAD", parse_flag, False, "Drive MPI progress from a thread of its own."),
         Variable("MFUGAKU_COMM_TRANSPORT", Transport, Transport.AUTO,
                  "`auto`: ranks of one node exchange data through shared memory where they can; `mpi`: through MPI."),
+        Variable("MFUGAKU_COMM_ARENA", ArenaUse, ArenaUse.BUFFERS,
+                 "What lies in memory that the ranks of a node share, so that their collectives need not copy it: "
+                 "`buffers`, what asks for it, as the gradient buffers of `pretrain` do; `all`, every CPU tensor of "
+                 "64 KiB and more, activations and DeepSpeed's buffers too; `off`, nothing."),
+        Variable("MFUGAKU_COMM_ARENA_BYTES", NumBytes, NumBytes(),
+                 "How much of that memory a rank may have, as in 16G; 0: what the machine has. Taken as it is used."),
         Variable("MFUGAKU_COMM_FLIGHT_DIR", str, "",
                  "Where every rank records its operations for `mfugaku xray`; empty: the run folder of `pretrain`."),
         Variable("MFUGAKU_COMM_ALGORITHM", AlgorithmRules, AlgorithmRules(),

@@ -1,6 +1,5 @@
 // c10d's Backend on top of the communication core, and the Python module. This is the one translation unit that knows
 // torch, with torch_tensors.h and torch_work.h: it is slow to compile, so what needs no torch header belongs elsewhere.
-#include <ATen/ops/from_blob.h>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/utils/pybind.h>
 #include <torch/version.h>
@@ -12,7 +11,7 @@
 #include "collectives/collectives.h"
 #include "reduce.h"
 #include "schedule/choice.h"
-#include "shared/arena.h"
+#include "torch_arena.h"
 #include "torch_stock.h"
 #include "torch_tensors.h"
 #include "torch_work.h"
@@ -358,14 +357,6 @@ class MpiBackend : public c10d::Backend {
   Tensors coalesced_outputs_;
 };
 
-// A one-dimensional tensor in the arena. Throws when there is no arena or no room in it.
-at::Tensor arena_empty(int64_t count, const at::Tensor& like) {
-  Arena& arena = Arena::instance();
-  if (!arena.refusal().empty()) throw std::runtime_error(arena.refusal());
-  void* block = arena.allocate(count * static_cast<int64_t>(like.element_size()));
-  return at::from_blob(block, {count}, [](void* memory) { Arena::instance().release(memory); }, like.options());
-}
-
 // For tests: converts between float32 and a 16-bit float type with the core's own arithmetic.
 void convert(const at::Tensor& from, const at::Tensor& to) {
   check_tensor(from, "convert");
@@ -415,10 +406,14 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.def("stop_thread", [] { Engine::instance().stop_thread(); }, NoGil());
   module.def("abort", [](const std::string& message, int code) { Engine::instance().abort(message, code); }, NoGil());
 
+  module.def("arena_open", [](int64_t num_bytes) { return open_arena(num_bytes); },
+             "Makes the arena, of this capacity (0: the machine's memory); returns why there is none, or \"\".");
+  module.def("arena_is_shared", &is_arena_shared, "Whether another rank of the node can see it.");
   module.def("arena_empty", &arena_empty, "A tensor of `count` elements in the arena, of the other tensor's type.");
-  module.def("arena_holds", [](const at::Tensor& tensor) {
-    return Arena::instance().offset_of(tensor.storage().data(), static_cast<int64_t>(tensor.storage().nbytes())) >= 0;
-  });
+  module.def("arena_holds", &arena_holds);
+  module.def("arena_place", &place_in_arena,
+             "From now on, new CPU tensors of at least so many bytes are made in the arena, by this thread alone or by "
+             "all; -1: none. Returns the number before.", py::arg("min_bytes"), py::arg("this_thread_alone"));
 
   module.def("build_facts", [] {
     auto facts = build_facts();
@@ -445,7 +440,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
     py::list rows;
     for (const TraceEvent& event : Engine::instance().recorder().drain_trace())
       rows.append(py::make_tuple(*event.group, event.operation, event.sequence, event.num_bytes, event.start_s,
-                                 event.wait_start_s, event.end_s));
+                                 event.wait_start_s, event.end_s, event.way));
     return rows;
   });
 

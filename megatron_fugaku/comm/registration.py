@@ -22,6 +22,7 @@ import torch.distributed as dist
 import torch.distributed.distributed_c10d as c10d
 
 from megatron_fugaku import environment
+from megatron_fugaku.comm import arena
 from megatron_fugaku.comm.endings import install_excepthook
 from megatron_fugaku.comm.extension import load_extension
 from megatron_fugaku.comm.rank_info import RankInfo, rank_info
@@ -56,6 +57,8 @@ def _start_mpi() -> tuple[int, int]:
     if is_first_call:
         atexit.register(extension.stop_thread)
         _warn_without_pmix(extension, info)
+    if is_first_call:
+        arena.prepare()
     rank, size = extension.initialize(
         progress_thread=environment.get("MFUGAKU_COMM_PROGRESS_THREAD"),
         tracing=environment.get("MFUGAKU_COMM_TRACE"),
@@ -123,7 +126,9 @@ def _create_backend(options, _backend_options=None):
         mpi_rank, _ = _start_mpi()
         options.store.set(f"mpi_rank/{rank}", str(mpi_rank))
         mpi_ranks = [int(options.store.get(f"mpi_rank/{member}")) for member in range(size)]
-    return load_extension().MpiBackend(options.group_id, mpi_ranks, rank, _timeout_s(options.timeout))
+    backend = load_extension().MpiBackend(options.group_id, mpi_ranks, rank, _timeout_s(options.timeout))
+    arena.place_tensors_if_wanted()
+    return backend
 
 
 def _own_address(extension) -> str:
