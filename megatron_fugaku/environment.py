@@ -110,6 +110,9 @@ VARIABLES: dict[str, Variable] = {
         Variable("MFUGAKU_COMM_ALGORITHM", AlgorithmRules, AlgorithmRules(),
                  "Algorithms of collectives between nodes, as in `all_reduce=ring,reduce_scatter:65536=lanes:2x3`; "
                  "alike on all ranks."),
+        Variable("MFUGAKU_COMM_PLACEMENT", str, "",
+                 "The `placement.json` of the job: where its ranks stand on a torus, and the lanes of their groups. "
+                 "Set by `mfugaku launch pjm`; alike on all ranks."),
         Variable("MFUGAKU_MPIRUN", str, "", "Path of the mpirun that `mfugaku launch local` uses; empty: found."),
         Variable("MFUGAKU_LAUNCH_ID", str, "", "Set by `mfugaku launch local` to know its own processes again."),
         Variable("MFUGAKU_CACHE", str, "~/.cache/mfugaku", "Where downloaded corpus packages are kept."),

@@ -4,6 +4,7 @@
 #include <torch/csrc/utils/pybind.h>
 #include <torch/version.h>
 
+#include <tuple>
 #include <utility>
 
 #include "bootstrap.h"
@@ -42,6 +43,12 @@ class MpiBackend : public c10d::Backend {
   void setSequenceNumberForGroup() override {}
   uint64_t getSequenceNumberForGroup() override { return group_->num_collectives(); }
   std::string transport() const { return group_->channel() ? "shared memory" : "MPI"; }
+  using LaneTuple = std::tuple<std::vector<int>, std::vector<int>, double>;  // order, directions, weight
+  void set_lanes(const std::string& shape, std::vector<int> places, const std::vector<LaneTuple>& tuples) {
+    std::vector<schedule::Lane> lanes;
+    for (const auto& [order, directions, weight] : tuples) lanes.push_back({order, directions, weight});
+    translated([&] { group_->set_lanes(schedule::Choice::of_lanes(shape, std::move(places), std::move(lanes))); });
+  }
   void shutdown() override { translated([&] { group_->shut_down(); }); }
 
   // Reductions.
@@ -379,7 +386,9 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   py::class_<MpiBackend, c10::intrusive_ptr<MpiBackend>, c10d::Backend>(module, "MpiBackend")
       .def(py::init<std::string, std::vector<int>, int, double>(), py::arg("name"), py::arg("mpi_ranks"),
            py::arg("rank"), py::arg("timeout_s"), NoGil())
-      .def_property_readonly("transport", &MpiBackend::transport);
+      .def_property_readonly("transport", &MpiBackend::transport)
+      .def("set_lanes", &MpiBackend::set_lanes, py::arg("shape"), py::arg("places"), py::arg("lanes"),
+           "Long vectors go by these lanes (order, directions, weight) of a torus on which rank r has places[r].");
   py::class_<StockBackend, c10::intrusive_ptr<StockBackend>, c10d::Backend>(module, "StockBackend")
       .def(py::init<int, int>(), py::arg("rank"), py::arg("size"), NoGil());
 
