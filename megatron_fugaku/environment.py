@@ -50,6 +50,30 @@ class Transport(enum.Enum):
         return repr(self.value)
 
 
+class ArenaUse(enum.Enum):
+    """Which tensors are made in the memory that the ranks of one node share."""
+
+    OFF = "off"
+    BUFFERS = "buffers"
+    ALL = "all"
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+class NumBytes(int):
+    """A number of bytes like ``4096``, ``512M`` or ``16G`` (powers of 1024); ValueError on others."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str = "0") -> NumBytes:
+        """Parse the text."""
+        match = re.fullmatch(r"(\d+)([KMGT]?)", text.strip())
+        if match is None:
+            raise ValueError(f"{text!r} is no number of bytes like 4096, 512M or 16G")
+        return super().__new__(cls, int(match[1]) << 10 * " KMGT".index(match[2] or " "))
+
+
 class AlgorithmRules(str):
     """Rules like ``all_reduce=ring,reduce_scatter:65536=lanes:2x3``, checked; ValueError on others."""
 
@@ -105,6 +129,12 @@ VARIABLES: dict[str, Variable] = {
         Variable("MFUGAKU_COMM_TRANSPORT", Transport, Transport.AUTO,
                  "`auto`: ranks of one node exchange data through shared memory where they can; `mpi`: through MPI; "
                  "`utofu`: as `auto`, and schedules between nodes by uTofu (not yet run on the machine)."),
+        Variable("MFUGAKU_COMM_ARENA", ArenaUse, ArenaUse.BUFFERS,
+                 "What lies in memory that the ranks of a node share, so that their collectives need not copy it: "
+                 "`buffers`, what asks for it, as the gradient buffers of `pretrain` do; `all`, every CPU tensor of "
+                 "64 KiB and more, activations and DeepSpeed's buffers too; `off`, nothing."),
+        Variable("MFUGAKU_COMM_ARENA_BYTES", NumBytes, NumBytes(),
+                 "How much of that memory a rank may have, as in 16G; 0: what the machine has. Taken as it is used."),
         Variable("MFUGAKU_COMM_FLIGHT_DIR", str, "",
                  "Where every rank records its operations for `mfugaku xray`; empty: the run folder of `pretrain`."),
         Variable("MFUGAKU_COMM_ALGORITHM", AlgorithmRules, AlgorithmRules(),
@@ -119,6 +149,9 @@ VARIABLES: dict[str, Variable] = {
                  "ranks."),
         Variable("MFUGAKU_COMM_RANKS_PER_NODE", Count, Count(),
                  "For tests: takes so many ranks in a row for a node of their own; 0: nodes are what they are."),
+        Variable("MFUGAKU_COMM_PLACEMENT", str, "",
+                 "The `placement.json` of the job: where its ranks stand on a torus, and the lanes of their groups. "
+                 "Set by `mfugaku launch pjm`; alike on all ranks."),
         Variable("MFUGAKU_MPIRUN", str, "", "Path of the mpirun that `mfugaku launch local` uses; empty: found."),
         Variable("MFUGAKU_LAUNCH_ID", str, "", "Set by `mfugaku launch local` to know its own processes again."),
         Variable("MFUGAKU_CACHE", str, "~/.cache/mfugaku", "Where downloaded corpus packages are kept."),

@@ -54,7 +54,13 @@ def test_rules_for_algorithms():
     assert get("MFUGAKU_COMM_ALGORITHM", {}) == ""
 
 
+def test_numbers_of_bytes():
+    for text, num_bytes in (("0", 0), ("4096", 4096), ("512M", 512 << 20), (" 16G ", 16 << 30)):
+        assert get("MFUGAKU_COMM_ARENA_BYTES", {"MFUGAKU_COMM_ARENA_BYTES": text}) == num_bytes
+
+
 @pytest.mark.parametrize(("name", "value", "part"), [
+    ("MFUGAKU_COMM_ARENA_BYTES", "16 GB", "'16 GB' is no number of bytes like 4096, 512M or 16G"),
     ("MFUGAKU_COMM_TIMEOUT_S", "soon", "MFUGAKU_COMM_TIMEOUT_S='soon' cannot be read as float"),
     ("MFUGAKU_COMM_TRACE", "perhaps", "neither true nor false"),
     ("MFUGAKU_COMM_ALGORITHM", "all=ring,all_reduce=fast", "'all_reduce=fast' is not COLLECTIVE[@RANKS]"),

@@ -101,6 +101,7 @@ bool Engine::advance(Operation& operation) {
   try {
     if (operation.poll) {
       if (!operation.poll->advance(has_moved)) return has_moved;
+      if (const char* way = operation.poll->way()) operation.way = way;
       operation.poll.reset();
     }
     while (true) {
@@ -214,8 +215,9 @@ bool Engine::progress() {
   for (const OperationPtr& operation : finished) {
     double wait_start_s = operation->wait_start_s.load();
     if (wait_start_s == 0) wait_start_s = operation->end_s;
-    recorder_.trace({operation->group, operation->name, operation->sequence, operation->num_bytes, operation->start_s,
-                     std::min(wait_start_s, operation->end_s), operation->end_s});
+    if (recorder_.is_tracing())
+      recorder_.trace({operation->group, operation->name, operation->sequence, operation->num_bytes, operation->start_s,
+                       std::min(wait_start_s, operation->end_s), operation->end_s, operation->way});
     if (operation->requests.empty() && !operation->poll) operation->keep.clear();
     operation->stages.clear();
   }

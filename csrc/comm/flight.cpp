@@ -163,6 +163,7 @@ void Flight::end(const Operation& operation) {
   Slot* slot = find(operation.flight_number);
   if (slot == nullptr) return;
   slot->end_s = operation.end_s;
+  put(slot->way, operation.way);
   slot->has_failed = !operation.error.empty();
   slot->is_over = 1;
   header_->beat_s = operation.end_s;

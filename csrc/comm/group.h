@@ -7,9 +7,11 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine.h"
+#include "schedule/choice.h"
 #include "shared/channel.h"
 #include "transport/utofu_over_mpi.h"
 
@@ -44,6 +46,10 @@ class Group : public std::enable_shared_from_this<Group> {
   // set before they use the group.
   void set_wire(DataType type) { wire_ = type; }
   DataType wire() const { return wire_; }
+  // The lanes of the torus on which the members are known to stand, or null. Set alike on all members, before there
+  // are collectives.
+  const schedule::Choice* lanes() const { return lanes_.get(); }
+  void set_lanes(schedule::Choice lanes) { lanes_ = std::make_unique<const schedule::Choice>(std::move(lanes)); }
   void set_timeout_s(double timeout_s) { timeout_s_ = timeout_s; }
   double timeout_s() const { return timeout_s_; }
   uint64_t num_collectives() const { return num_collectives_.load(); }
@@ -75,6 +81,7 @@ class Group : public std::enable_shared_from_this<Group> {
   std::shared_ptr<utofu::Mesh> mesh_;  // null where schedules go over MPI
   int ranks_per_node_ = 1;
   DataType wire_ = DataType::Float32;
+  std::unique_ptr<const schedule::Choice> lanes_;
   uint32_t flight_number_ = 0;
   std::atomic<uint64_t> num_collectives_{0}, num_point_to_point_{0};
   int num_tags_taken_ = 0;

@@ -11,6 +11,8 @@ class Poll {
   virtual bool advance(bool& has_moved) = 0;
   // Whether others still read or write its memory. After an error it is then looked after until that is over.
   virtual bool is_holding_memory() const { return false; }
+  // By which way it turned out to go, where that is found out on the way; else null.
+  virtual const char* way() const { return nullptr; }
 };
 
 }  // namespace mfugaku::comm

@@ -1,6 +1,7 @@
 // What the run report wants to know: totals per group and operation, and a bounded trace of single operations.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -24,6 +25,7 @@ struct TraceEvent {
   uint64_t sequence = 0;
   int64_t num_bytes = 0;
   double start_s = 0, wait_start_s = 0, end_s = 0;
+  std::string way;
 };
 
 class Recorder {
@@ -37,12 +39,13 @@ class Recorder {
   std::vector<std::pair<std::pair<std::string, std::string>, Totals>> totals();
   void reset_totals();
   void set_tracing(bool on);
+  bool is_tracing() const { return tracing_.load(std::memory_order_relaxed); }
   std::vector<TraceEvent> drain_trace();
 
  private:
   std::mutex mutex_;
   std::map<std::pair<std::string, std::string>, Totals> totals_;
-  bool tracing_ = false;
+  std::atomic<bool> tracing_{false};
   std::vector<TraceEvent> ring_;
   size_t next_ = 0;
 };

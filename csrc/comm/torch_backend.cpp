@@ -1,10 +1,10 @@
 // c10d's Backend on top of the communication core, and the Python module. This is the one translation unit that knows
 // torch, with torch_tensors.h and torch_work.h: it is slow to compile, so what needs no torch header belongs elsewhere.
-#include <ATen/ops/from_blob.h>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/utils/pybind.h>
 #include <torch/version.h>
 
+#include <tuple>
 #include <utility>
 
 #include "bootstrap.h"
@@ -13,7 +13,7 @@
 #include "reduce.h"
 #include "rehearsal.h"
 #include "schedule/choice.h"
-#include "shared/arena.h"
+#include "torch_arena.h"
 #include "torch_stock.h"
 #include "torch_tensors.h"
 #include "torch_work.h"
@@ -48,6 +48,12 @@ class MpiBackend : public c10d::Backend {
   int ranks_per_node() const { return group_->ranks_per_node(); }
   std::string wire() const { return name_of(group_->wire()); }
   void set_wire(const std::string& name) { group_->set_wire(wire_named(name)); }
+  using LaneTuple = std::tuple<std::vector<int>, std::vector<int>, double>;  // order, directions, weight
+  void set_lanes(const std::string& shape, std::vector<int> places, const std::vector<LaneTuple>& tuples) {
+    std::vector<schedule::Lane> lanes;
+    for (const auto& [order, directions, weight] : tuples) lanes.push_back({order, directions, weight});
+    translated([&] { group_->set_lanes(schedule::Choice::of_lanes(shape, std::move(places), std::move(lanes))); });
+  }
   void shutdown() override { translated([&] { group_->shut_down(); }); }
 
   // Reductions.
@@ -363,14 +369,6 @@ class MpiBackend : public c10d::Backend {
   Tensors coalesced_outputs_;
 };
 
-// A one-dimensional tensor in the arena. Throws when there is no arena or no room in it.
-at::Tensor arena_empty(int64_t count, const at::Tensor& like) {
-  Arena& arena = Arena::instance();
-  if (!arena.refusal().empty()) throw std::runtime_error(arena.refusal());
-  void* block = arena.allocate(count * static_cast<int64_t>(like.element_size()));
-  return at::from_blob(block, {count}, [](void* memory) { Arena::instance().release(memory); }, like.options());
-}
-
 std::pair<double, double> wire_error(const std::string& algorithm, int num_ranks, int64_t count,
                                      const std::string& wire) {
   const auto choice = schedule::Choice::parse(algorithm, algorithm);
@@ -406,7 +404,9 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
            py::arg("rank"), py::arg("timeout_s"), NoGil())
       .def_property_readonly("transport", &MpiBackend::transport)
       .def_property_readonly("ranks_per_node", &MpiBackend::ranks_per_node)
-      .def_property("wire", &MpiBackend::wire, &MpiBackend::set_wire);
+      .def_property("wire", &MpiBackend::wire, &MpiBackend::set_wire)
+      .def("set_lanes", &MpiBackend::set_lanes, py::arg("shape"), py::arg("places"), py::arg("lanes"),
+           "Long vectors go by these lanes (order, directions, weight) of a torus on which rank r has places[r].");
   py::class_<StockBackend, c10::intrusive_ptr<StockBackend>, c10d::Backend>(module, "StockBackend")
       .def(py::init<int, int>(), py::arg("rank"), py::arg("size"), NoGil());
 
@@ -435,10 +435,14 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.def("stop_thread", [] { Engine::instance().stop_thread(); }, NoGil());
   module.def("abort", [](const std::string& message, int code) { Engine::instance().abort(message, code); }, NoGil());
 
+  module.def("arena_open", [](int64_t num_bytes) { return open_arena(num_bytes); },
+             "Makes the arena, of this capacity (0: the machine's memory); returns why there is none, or \"\".");
+  module.def("arena_is_shared", &is_arena_shared, "Whether another rank of the node can see it.");
   module.def("arena_empty", &arena_empty, "A tensor of `count` elements in the arena, of the other tensor's type.");
-  module.def("arena_holds", [](const at::Tensor& tensor) {
-    return Arena::instance().offset_of(tensor.storage().data(), static_cast<int64_t>(tensor.storage().nbytes())) >= 0;
-  });
+  module.def("arena_holds", &arena_holds);
+  module.def("arena_place", &place_in_arena,
+             "From now on, new CPU tensors of at least so many bytes are made in the arena, by this thread alone or by "
+             "all; -1: none. Returns the number before.", py::arg("min_bytes"), py::arg("this_thread_alone"));
 
   module.def("build_facts", [] {
     auto facts = build_facts();
@@ -465,7 +469,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
     py::list rows;
     for (const TraceEvent& event : Engine::instance().recorder().drain_trace())
       rows.append(py::make_tuple(*event.group, event.operation, event.sequence, event.num_bytes, event.start_s,
-                                 event.wait_start_s, event.end_s));
+                                 event.wait_start_s, event.end_s, event.way));
     return rows;
   });
 

@@ -31,6 +31,8 @@ class TraceEvent(NamedTuple):
 
     ``start_s`` is the call, ``wait_start_s`` when somebody first waited for it (``end_s`` if nobody did in time),
     ``end_s`` when it was found complete. ``sequence`` counts the group's collectives, and its messages apart, from 1.
+    ``way`` is what carried it: ``MPI`` or the name of an algorithm between nodes; ``shared memory`` within a node, or
+    for longer tensors ``arena``, read where they lie in it, ``remote reads``, out of the other processes, or ``slots``.
     """
 
     group_name: str
@@ -40,6 +42,7 @@ class TraceEvent(NamedTuple):
     start_s: float
     wait_start_s: float
     end_s: float
+    way: str
 
 
 def build_info() -> dict[str, str]:

@@ -22,10 +22,11 @@ import torch.distributed as dist
 import torch.distributed.distributed_c10d as c10d
 
 from megatron_fugaku import environment
-from megatron_fugaku.comm import wire
+from megatron_fugaku.comm import arena, wire
 from megatron_fugaku.comm.endings import install_excepthook
 from megatron_fugaku.comm.extension import load_extension
 from megatron_fugaku.comm.measured import shared_rules
+from megatron_fugaku.comm.placement import PlacedJob, read_placement
 from megatron_fugaku.comm.rank_info import RankInfo, rank_info
 from megatron_fugaku.comm.recorder import record_flight
 from megatron_fugaku.errors import CommError
@@ -34,6 +35,8 @@ BACKEND = "mfugaku"
 
 # MPI ranks by torch rank of the default group; meaningless while that group is of another backend.
 _mpi_rank_of: list[int] = []
+# Where the ranks of the job are, by MPI rank; None unless a file says it.
+_placed_job: PlacedJob | None = None
 
 
 def _warn_without_pmix(extension, info: RankInfo) -> None:
@@ -59,6 +62,7 @@ def _start_mpi() -> tuple[int, int]:
     if is_first_call:
         atexit.register(extension.stop_thread)
         _warn_without_pmix(extension, info)
+        arena.prepare()
     rank, size = extension.initialize(
         progress_thread=environment.get("MFUGAKU_COMM_PROGRESS_THREAD"),
         tracing=environment.get("MFUGAKU_COMM_TRACE"),
@@ -82,9 +86,34 @@ def _start_mpi() -> tuple[int, int]:
         )
     if size > 1:
         install_excepthook()
+    if is_first_call and environment.get("MFUGAKU_COMM_PLACEMENT"):
+        _place_job(extension, size)
     if is_first_call and environment.get("MFUGAKU_COMM_FLIGHT_DIR"):
         record_flight(environment.get("MFUGAKU_COMM_FLIGHT_DIR"))
     return rank, size
+
+
+def _gather_nodes(extension) -> list[int]:
+    """Return a number of every rank's node, alike for those that run on one kernel. Collective over the job."""
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_bytes()
+    return extension.all_gather_int(zlib.crc32(boot_id) >> 1)
+
+
+def _place_job(extension, num_ranks: int) -> None:
+    """Read where the ranks are. Collective over the job, and MFUGAKU_COMM_PLACEMENT must be alike on all ranks.
+
+    Raises:
+        CommError: the file cannot be used, or is for another number of ranks.
+    """
+    global _placed_job
+    placement = read_placement(Path(environment.get("MFUGAKU_COMM_PLACEMENT")))
+    is_apart = environment.get("MFUGAKU_COMM_TRANSPORT") is environment.Transport.MPI
+    _placed_job = PlacedJob(placement, num_ranks, None if is_apart else _gather_nodes(extension))
+
+
+def placed_job() -> PlacedJob | None:
+    """Return where MFUGAKU_COMM_PLACEMENT says the ranks are; None when it is not set, or MPI has not started."""
+    return _placed_job
 
 
 def _timeout_s(group_timeout) -> float:
@@ -130,13 +159,16 @@ def _create_backend(options, _backend_options=None):
         mpi_rank, _ = _start_mpi()
         options.store.set(f"mpi_rank/{rank}", str(mpi_rank))
         mpi_ranks = [int(options.store.get(f"mpi_rank/{member}")) for member in range(size)]
-    return load_extension().MpiBackend(options.group_id, mpi_ranks, rank, _timeout_s(options.timeout))
+    backend = load_extension().MpiBackend(options.group_id, mpi_ranks, rank, _timeout_s(options.timeout))
+    arena.place_tensors_if_wanted()
+    if _placed_job is not None:
+        _placed_job.give_lanes(backend, mpi_ranks, rank)
+    return backend
 
 
 def _own_address(extension) -> str:
     """Return an address of this node that every rank can reach. Collective over the job."""
-    boot_id = Path("/proc/sys/kernel/random/boot_id").read_bytes()
-    is_one_node = len(set(extension.all_gather_int(zlib.crc32(boot_id) >> 1))) == 1
+    is_one_node = len(set(_gather_nodes(extension))) == 1
     if os.environ.get("MASTER_ADDR"):
         return os.environ["MASTER_ADDR"]
     if is_one_node:

@@ -17,7 +17,6 @@ from megatron_fugaku.plan.map_json import PLACEMENT_FILE, render_map
 from megatron_fugaku.plan.map_search import search_map
 from megatron_fugaku.plan.memory import GIB, MemoryPlan, check_memory, plan_memory
 from megatron_fugaku.plan.rank_map import RankMap
-from megatron_fugaku.plan.step_time import FLAT_RINGS
 from megatron_fugaku.plan.topology import build_torus, parse_torus
 from megatron_fugaku.plan.traffic import plan_busiest_traffic, rank_matrix
 
@@ -40,7 +39,7 @@ def quote_for_shell(text: str) -> str:
 
 
 def plan_placement(config: RunConfig) -> RankMap | None:
-    """Return the best map for collectives by rings onto the torus that ``launch`` names; None when it names none.
+    """Return the best map onto the torus that ``launch`` names, for collectives by lanes; None when it names none.
 
     Raises:
         PlanError: topology, pjm.node, num_nodes and the parallel sizes do not agree.
@@ -62,9 +61,8 @@ def plan_placement(config: RunConfig) -> RankMap | None:
     if launch.topology is None:
         return None
     parse_torus(launch.topology)  # jobs have one to three axes
-    # Rings: what carries the messages today knows nothing of lanes.
     return search_map(rank_matrix(config), build_torus(launch.topology), plan_busiest_traffic(config),
-                      launch.ranks_per_node, FLAT_RINGS).rank_map
+                      launch.ranks_per_node).rank_map
 
 
 def estimate_memory(config: RunConfig) -> MemoryPlan | None:
@@ -110,7 +108,8 @@ def render_job(config: RunConfig, system: str, folder: str) -> Job:
         "config": config, "launch": launch, "system": system, "folder": folder,
         "python": launch.python or sys.executable, "num_nodes": launch.num_nodes, "num_ranks": config.num_ranks,
         "ranks_per_node": launch.ranks_per_node, "cpus_per_rank": launch.cpus_per_rank, "placement": placement,
-        "layout": explain_layout(config), "placement_file": _PLACEMENT_FILES.get(system) if placement else None,
+        "layout": explain_layout(config), "lanes_file": PLACEMENT_FILE if placement else None,
+        "placement_file": _PLACEMENT_FILES.get(system) if placement else None,
         "placement_sentence": placement.explain() if placement else None,
         "memory_table": memory.explain() if memory else None, "run_directory": str(config.directory),
         "checkpoint_directory": str(config.checkpoint_directory),

@@ -26,12 +26,15 @@ from megatron_fugaku.plan.torus import Axis, Torus
 from megatron_fugaku.plan.traffic import DATA, TENSOR, Traffic
 
 PLACEMENT_FILE = "placement.json"
+#: Of the text; the runtime (megatron_fugaku/comm/placement.py) takes no other.
+VERSION = 1
 
 
 def describe_map(rank_map: RankMap, step_traffic: Traffic | None = None) -> dict:
     """Return the map as JSON-ready data; without traffic the numbers of segments are left out."""
     torus = rank_map.torus
     return {
+        "version": VERSION,
         "torus": list(torus.logical_sizes),
         "network": {"kind": "tofu" if isinstance(torus, TofuTorus) else "plain",
                     "axes": [{"name": axis.name, "size": axis.size, "is_ring": axis.is_ring} for axis in torus.axes]},
@@ -96,6 +99,8 @@ def parse_map(text: str) -> RankMap:
     """
     try:
         content = json.loads(text)
+        if content["version"] != VERSION:
+            raise ValueError(f"of version {content['version']}, not {VERSION}")
         network = content["network"]
         if network["kind"] == "tofu":
             torus = build_tofu(tuple(content["torus"]))

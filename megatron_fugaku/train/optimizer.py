@@ -11,6 +11,7 @@ from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 from megatron.core.transformer.module import Float16Module
 from megatron.core.transformer.transformer_config import TransformerConfig
 
+from megatron_fugaku.comm import arena
 from megatron_fugaku.config import RunConfig
 
 
@@ -27,10 +28,11 @@ def wrap_data_parallel(config: RunConfig, transformer_config: TransformerConfig,
         check_for_nan_in_grad=False,
     )
     modules = [Float16Module(transformer_config, chunk) for chunk in chunks] if transformer_config.bf16 else chunks
-    return [
-        DistributedDataParallel(transformer_config, ddp_config, module, disable_bucketing=index > 0)
-        for index, module in enumerate(modules)
-    ]
+    with arena.allocating():  # ranks of one node reduce and gather the buffers where they lie
+        return [
+            DistributedDataParallel(transformer_config, ddp_config, module, disable_bucketing=index > 0)
+            for index, module in enumerate(modules)
+        ]
 
 
 def unwrap(chunk: torch.nn.Module) -> GPTModel:

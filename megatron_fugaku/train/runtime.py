@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import torch
 
 from megatron_fugaku import comm, environment, patches
-from megatron_fugaku.config import RunConfig
+from megatron_fugaku.comm.registration import placed_job
+from megatron_fugaku.config import RunConfig, data_parallel_size
 from megatron_fugaku.errors import EnvironmentError
 from megatron_fugaku.flight import FOLDER
 
@@ -24,6 +25,10 @@ def initialize_parallel(config: RunConfig) -> None:
     from megatron.core import parallel_state, tensor_parallel
 
     parallel = config.parallel
+    if placed_job() is not None:
+        placed_job().placement.check_layout(
+            parallel.tensor_model_parallel_size, data_parallel_size(config, torch.distributed.get_world_size()),
+            parallel.pipeline_model_parallel_size)
     parallel_state.initialize_model_parallel(
         tensor_model_parallel_size=parallel.tensor_model_parallel_size,
         pipeline_model_parallel_size=parallel.pipeline_model_parallel_size,

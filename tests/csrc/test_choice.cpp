@@ -119,3 +119,26 @@ TEST_CASE("long vectors go in more segments, up to a limit") {
   CHECK_EQ(strands(int64_t{10} * lanes * 3 * (lanes * 20480)), 10 * lanes);
   CHECK_EQ(strands(int64_t{1} << 32), 64 * lanes);
 }
+
+TEST_CASE("a group on a torus of its own") {
+  const std::vector<int> places = {0, 1, 2, 5, 4, 3};
+  const std::vector<Lane> lanes = weigh_lanes(Torus::parse("3x2"), 6);
+  const Choice own = Choice::of_lanes("3x2", places, lanes);
+  Case wanted = all_reduce_of(3 * 16 * 1024, 6);
+  wanted.placed = &own;
+  ChoiceTable table;
+  CHECK_EQ(chosen(table, wanted), "lanes:3x2");
+  table.set("all_reduce=ring");
+  CHECK_EQ(chosen(table, wanted), "ring");
+  table.set("reduce_scatter=ring");
+  CHECK_EQ(chosen(table, wanted), "lanes:3x2");
+  --wanted.num_bytes;
+  CHECK_EQ(chosen(table, wanted), "mpi");
+
+  const std::vector<std::vector<int>> wrong = {{0, 1, 2, 3, 4}, {0, 1, 2, 3, 4, 6}, {0, 1, 2, 3, 4, 4}};
+  for (const auto& others : wrong) CHECK_THROWS_AS(Choice::of_lanes("3x2", others, lanes), std::invalid_argument);
+  CHECK_THROWS_AS(Choice::of_lanes("3x2", places, {{{0, 1}, {1, 1}, 0.5}}), std::invalid_argument);
+  CHECK_THROWS_AS(Choice::of_lanes("3x2", places, {{{0}, {1}, 1.0}}), std::invalid_argument);
+  CHECK_THROWS_AS(Choice::of_lanes("3x2", places, {{{1, 0}, {1, 0}, 1.0}}), std::invalid_argument);
+  CHECK_THROWS_AS(Choice::of_lanes("3x2", places, {}), std::invalid_argument);
+}

@@ -113,6 +113,23 @@ TEST_CASE("lanes on a torus") {
     }
 }
 
+TEST_CASE("lanes with ranks at other places") {
+  for (const char* shape : {"3x2", "3lx2x4", "5"}) {
+    const Torus torus = Torus::parse(shape);
+    std::vector<int> places;
+    for (int rank = 0; rank < torus.size(); ++rank) places.push_back((7 * rank + 3) % torus.size());
+    const Torus placed = torus.with_places(places);
+    for (int rank = 0; rank < torus.size(); ++rank)
+      for (int d = 0; d < torus.num_dimensions(); ++d) {
+        CHECK_EQ(placed.coordinate(rank, d), torus.coordinate(places[static_cast<size_t>(rank)], d));
+        CHECK_EQ(placed.moved(rank, d, placed.coordinate(rank, d)), rank);
+      }
+    const std::vector<Lane> lanes = weigh_lanes(torus, 6);
+    check_sizes([=](const Task& task) { return torus_lanes(task, placed, lanes, 2); }, std::string("places on ") + shape,
+                torus.size());
+  }
+}
+
 TEST_CASE("lanes on a torus of 1728 ranks") {
   const Task task = even_task(Collective::AllReduce, 1728, 3000);
   CHECK_EQ(World(task, lanes_on("12x12x12", 1), true, Algebra::Sum, 1).run().fault, "");

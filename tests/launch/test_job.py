@@ -75,6 +75,8 @@ def test_pjm_says_what_the_run_says():
         assert line in script.splitlines(), line
     environment = job.files["environment.sh"].splitlines()
     assert "export OMP_NUM_THREADS=12" in environment
+    assert 'export MFUGAKU_COMM_PLACEMENT="${job:?set by job.sh}/placement.json"' in environment
+    assert '  "${job}/placement.json"' in script.splitlines()  # copied to the nodes
     assert "export XOS_MMM_L_PAGING_POLICY=demand:demand:demand" in environment
     assert 'export A="say \\"$HOME\\" \\`no\\`"' in environment
     assert job.files["vcoordfile"].splitlines()[:4] == ["(0,0,0) core=12"] * 4
@@ -124,11 +126,12 @@ def test_the_pjm_script_runs_and_keeps_the_exit_status(tmp_path, status):
                                "PJM_LOCALTMP": "/local"})
     assert done.returncode == status, done.stderr
     assert done.stdout.splitlines() == [
-        "llio_transfer jobs/x/config.yaml", "llio_transfer software.tar",
+        "llio_transfer jobs/x/config.yaml", "llio_transfer jobs/x/placement.json", "llio_transfer software.tar",
         "mpiexec -np 12 tar -xf software.tar -C /local",
         "mpiexec -np 48 --vcoordfile jobs/x/vcoordfile -std-proc jobs/x/output/%j/%m/%/1000r/stdproc "
         "venv/bin/python -m megatron_fugaku pretrain jobs/x/config.yaml",
-        "llio_transfer --purge jobs/x/config.yaml", "llio_transfer --purge software.tar"]
+        "llio_transfer --purge jobs/x/config.yaml", "llio_transfer --purge jobs/x/placement.json",
+        "llio_transfer --purge software.tar"]
 
 
 def test_the_folder_is_complete_and_holds_the_same_run(tmp_path):

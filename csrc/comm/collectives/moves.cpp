@@ -66,7 +66,8 @@ OperationPtr all_gather(Group& group, const void* data, const std::vector<void*>
   }
   const bool mpi_can = is_even && own_bytes <= Engine::instance().max_count();
   const schedule::Choice& choice = schedule::ChoiceTable::instance().choose(
-      {schedule::Collective::AllGather, total_bytes, group.size(), false, mpi_can, group.ranks_per_node()});
+      {schedule::Collective::AllGather, total_bytes, group.size(), false, mpi_can, group.ranks_per_node(), false,
+       group.lanes()});
   if (group.channel()) {
     if (total_bytes > 0) operation->poll = shared::all_gather(group.channel(), data, outs, num_bytes);
   } else if (group.size() == 1 || choice.algorithm == schedule::Algorithm::Pieces) {

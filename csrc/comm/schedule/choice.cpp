@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <stdexcept>
 #include <utility>
 
@@ -23,6 +24,25 @@ constexpr int64_t kMaxSegments = 64;
 
 // A lane more is a message more in every round, worth it while a link takes longer for what it relieves it of.
 constexpr int64_t kMinSwingLaneBytes = 32 * 1024;
+// Lanes take a message's latency in each of their rounds, and MPI's algorithms fewer of them: for groups on a torus of
+// their own, vectors must be so long for each round that its messages take longer than their latencies.
+constexpr int64_t kMinBytesPerRound = 16 * 1024;
+
+int64_t num_rounds_on(const Torus& torus) {
+  int64_t num_rounds = 0;
+  for (const Dimension& dimension : torus.dimensions()) num_rounds += dimension.length - 1;
+  return num_rounds;
+}
+
+// Every dimension of more than one rank once, in any order, with a direction.
+bool fits_torus(const Lane& lane, const Torus& torus) {
+  std::vector<int> expected, found = lane.order;
+  for (int d = 0; d < torus.num_dimensions(); ++d)
+    if (torus.length(d) > 1) expected.push_back(d);
+  std::sort(found.begin(), found.end());
+  return found == expected && lane.directions.size() == found.size() && lane.weight > 0 &&
+         std::all_of(lane.directions.begin(), lane.directions.end(), [](int d) { return d == 1 || d == -1; });
+}
 
 template <size_t N>
 int index_of(const std::array<const char*, N>& names, const std::string& name) {
@@ -39,8 +59,7 @@ int index_of(const std::array<const char*, N>& names, const std::string& name) {
 }  // namespace
 
 int num_segments_for(int64_t num_bytes, const Torus& torus, int num_lanes) {
-  int64_t num_rounds = 0;
-  for (const Dimension& dimension : torus.dimensions()) num_rounds += dimension.length - 1;
+  const int64_t num_rounds = num_rounds_on(torus);
   if (num_rounds == 0) return 1;
   const int64_t fitting = num_bytes / num_lanes / num_rounds / (num_lanes * kMinMessageBytesPerLane);
   return static_cast<int>(std::clamp<int64_t>(fitting, 1, kMaxSegments));
@@ -74,6 +93,21 @@ Schedule Choice::build_flat(const Task& task, int64_t num_bytes) const {
     case Algorithm::Mpi: case Algorithm::Pieces: break;
   }
   throw std::logic_error(name() + " is no schedule");
+}
+
+Choice Choice::of_lanes(const std::string& shape, std::vector<int> places, std::vector<Lane> lanes) {
+  Torus torus = Torus::parse(shape).with_places(std::move(places));
+  double sum = 0;
+  for (const Lane& lane : lanes) {
+    if (!fits_torus(lane, torus)) throw std::invalid_argument("a lane does not go through the torus " + shape);
+    sum += lane.weight;
+  }
+  if (std::abs(sum - 1) > 1e-6) throw std::invalid_argument("the lanes carry " + std::to_string(sum) + " of a vector");
+  for (Lane& lane : lanes) lane.weight /= sum;
+  Choice choice;
+  choice.algorithm = Algorithm::Lanes;
+  choice.plan = std::make_shared<const TorusPlan>(TorusPlan{shape, std::move(torus), std::move(lanes)});
+  return choice;
 }
 
 std::string Choice::name() const {
@@ -226,13 +260,21 @@ void ChoiceTable::set(const std::string& text, const std::string& measured) {
   };
   add(text, "asked for");
   add(measured, "measured");
+  const size_t num_given = rules.size();
   const std::vector<Rule> others = built_in();
   rules.insert(rules.end(), others.begin(), others.end());
   rules_ = std::move(rules);
+  num_given_ = num_given;
 }
 
 const Choice& ChoiceTable::choose(const Case& wanted) const {
-  return std::find_if(rules_.begin(), rules_.end(), [&](const Rule& rule) { return rule.fits(wanted); })->choice;
+  const auto fits = [&](const Rule& rule) { return rule.fits(wanted); };
+  const auto built_in = rules_.begin() + static_cast<std::ptrdiff_t>(num_given_);
+  const auto given = std::find_if(rules_.begin(), built_in, fits);
+  if (given != built_in) return given->choice;
+  if (wanted.placed != nullptr && wanted.num_bytes >= kMinBytesPerRound * num_rounds_on(wanted.placed->plan->torus))
+    return *wanted.placed;
+  return std::find_if(built_in, rules_.end(), fits)->choice;
 }
 
 std::vector<std::string> ChoiceTable::describe() const {

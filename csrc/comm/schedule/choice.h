@@ -1,13 +1,16 @@
 // Which algorithm carries a collective of a group that does not share memory: a table of rules, of which the first
 // that fits decides. All ranks of a group must have the same table.
 //
+// A group that is known to stand on a torus of its own takes its lanes there for vectors long enough; of the rules, only
+// those asked for or measured come before that.
+//
 // MFUGAKU_COMM_ALGORITHM puts rules before all others, separated by commas: "COLLECTIVE=ALGORITHM", or
 // "COLLECTIVE:BYTES=ALGORITHM" for vectors of so many bytes and more, or "COLLECTIVE@RANKS..." for groups of so many
-// ranks. Rules that `mfugaku comm tune` has measured come next, and then the built-in ones. COLLECTIVE is all_reduce, reduce_scatter,
-// all_gather or all; ALGORITHM is mpi, pieces, ring, doubling, halving, swing, or lanes:SHAPE or swing:SHAPE with the
-// shape of a torus as in lanes:24x12l, which fits groups of as many ranks. A schedule behind hierarchical+ or
-// hierarchical:RANKS+ goes between nodes, for groups with as many ranks in a row on each of several nodes: those that
-// are found there, or RANKS of them.
+// ranks. Rules that `mfugaku comm tune` has measured come next, and then the built-in ones. COLLECTIVE is all_reduce,
+// reduce_scatter, all_gather or all; ALGORITHM is mpi, pieces, ring, doubling, halving, swing, or lanes:SHAPE or
+// swing:SHAPE with the shape of a torus as in lanes:24x12l, which fits groups of as many ranks. A schedule behind
+// hierarchical+ or hierarchical:RANKS+ goes between nodes, for groups with as many ranks in a row on each of several
+// nodes: those that are found there, or RANKS of them.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +28,8 @@ enum class Algorithm : uint8_t {
   Ring, Doubling, Halving, Swing, Lanes,  // schedules
 };
 
+class Choice;
+
 // A collective to be carried out. `num_bytes` is that of the vector of all blocks; `mpi_can` is false where the MPI has
 // no collective for it: halves and uneven or very long blocks in reduce-scatter, the latter in all-gather.
 struct Case {
@@ -35,6 +40,7 @@ struct Case {
   bool mpi_can;
   int ranks_per_node = 1;  // in a row, alike on all nodes; 1 where they are not
   bool is_narrow = false;  // messages of a schedule would carry halves in place of float32 (wire.h)
+  const Choice* placed = nullptr;  // the lanes of the group's own torus, if it is known to stand on one
 };
 
 // In how many segments a vector of so many bytes goes through the lanes of a torus.
@@ -68,6 +74,10 @@ class Choice {
     std::vector<Lane> lanes;
   };
   std::shared_ptr<const TorusPlan> plan;
+
+  // The lanes of a group whose rank r stands at places[r] of a torus. Throws std::invalid_argument when the places or
+  // the lanes do not belong to the torus.
+  static Choice of_lanes(const std::string& shape, std::vector<int> places, std::vector<Lane> lanes);
 
  private:
   Schedule build_flat(const Task& task, int64_t num_bytes) const;
@@ -105,6 +115,7 @@ class ChoiceTable {
   static std::vector<Rule> built_in();
 
   std::vector<Rule> rules_;
+  size_t num_given_ = 0;  // of the rules
 };
 
 }  // namespace mfugaku::comm::schedule

@@ -28,6 +28,22 @@ Torus Torus::parse(const std::string& text) {
   return Torus(std::move(dimensions));
 }
 
+Torus Torus::with_places(std::vector<int> places) const {
+  Torus placed(dimensions_);
+  placed.ranks_.assign(static_cast<size_t>(size()), -1);
+  if (places.size() != placed.ranks_.size())
+    throw std::invalid_argument(std::to_string(places.size()) + " ranks for " + std::to_string(size()) + " places");
+  for (size_t rank = 0; rank < places.size(); ++rank) {
+    const int place = places[rank];
+    if (place < 0 || place >= size() || placed.ranks_[static_cast<size_t>(place)] >= 0)
+      throw std::invalid_argument("place " + std::to_string(place) + " of rank " + std::to_string(rank) +
+                                  " does not exist on the torus, or is another rank's too");
+    placed.ranks_[static_cast<size_t>(place)] = static_cast<int>(rank);
+  }
+  placed.places_ = std::move(places);
+  return placed;
+}
+
 int Torus::stride(int d) const {
   int stride = 1;
   for (int i = 0; i < d; ++i) stride *= length(i);
@@ -36,11 +52,12 @@ int Torus::stride(int d) const {
 
 int Torus::size() const { return stride(num_dimensions()); }
 
-int Torus::coordinate(int rank, int d) const { return rank / stride(d) % length(d); }
+int Torus::coordinate(int rank, int d) const { return place_of(rank) / stride(d) % length(d); }
 
 int Torus::moved(int rank, int d, int c) const {
   const int to = (c % length(d) + length(d)) % length(d);
-  return rank + (to - coordinate(rank, d)) * stride(d);
+  const int place = place_of(rank) + (to - coordinate(rank, d)) * stride(d);
+  return ranks_.empty() ? place : ranks_[static_cast<size_t>(place)];
 }
 
 int Torus::num_ports() const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace mfugaku::comm::schedule {
@@ -14,10 +15,13 @@ struct Dimension {
   int num_directions() const { return is_ring && length > 2 ? 2 : 1; }
 };
 
-// Rank r stands at coordinates of mixed radix, the first dimension running fastest. Dimensions of length 1 may occur.
+// Rank r stands at place r, or at places[r]; a place has coordinates of mixed radix, the first dimension running
+// fastest. Dimensions of length 1 may occur.
 class Torus {
  public:
   explicit Torus(std::vector<Dimension> dimensions) : dimensions_(std::move(dimensions)) {}
+  // The same with the ranks elsewhere on it. Throws std::invalid_argument unless every place is taken once.
+  Torus with_places(std::vector<int> places) const;
   // "24x12l": two dimensions, of which the second is a line. Throws std::invalid_argument.
   static Torus parse(const std::string& text);
   static Torus ring(int size) { return Torus({Dimension{size, true}}); }
@@ -34,7 +38,9 @@ class Torus {
 
  private:
   int stride(int d) const;
+  int place_of(int rank) const { return places_.empty() ? rank : places_[static_cast<size_t>(rank)]; }
   std::vector<Dimension> dimensions_;
+  std::vector<int> places_, ranks_;  // of each rank, at each place; empty: the same numbers
 };
 
 // One way through the torus: the dimensions of more than one rank in the order in which a reduce-scatter takes them,

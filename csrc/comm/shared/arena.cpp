@@ -1,16 +1,17 @@
 #include "arena.h"
 
+#include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <new>
+#include <algorithm>
 #include <stdexcept>
 
 namespace mfugaku::comm {
 namespace {
 
-constexpr int64_t kUnit = 4096;
-constexpr int64_t kMinReturnedBytes = 1 << 20;  // smaller blocks keep their pages
+// Free blocks keep their pages up to this part of the capacity.
+constexpr int64_t kKeptPart = 16;
 
 }  // namespace
 
@@ -19,20 +20,39 @@ Arena& Arena::instance() {
   return *arena;
 }
 
+void Arena::set_capacity(int64_t num_bytes) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (!is_made_) capacity_ = num_bytes;
+}
+
 void Arena::make() {
   if (is_made_) return;
   is_made_ = true;
-  const int64_t num_bytes = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE) / kUnit * kUnit;
+  unit_ = sysconf(_SC_PAGESIZE);
+  if (capacity_ <= 0) capacity_ = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * unit_;
+  capacity_ = std::max<int64_t>(1, capacity_ / unit_) * unit_;
   try {
-    memory_ = SharedMemory::create("mfugaku arena", static_cast<size_t>(num_bytes));
+    memory_ = SharedMemory::create("mfugaku arena", static_cast<size_t>(capacity_));
     address_ = memory_.address();
-    free_[0] = num_bytes;
+    free_[0] = capacity_;
+    watch_forks();
   } catch (const std::exception& error) {
     refusal_ = error.what();
   }
 }
 
-const std::string& Arena::refusal() {
+void Arena::watch_forks() {
+  pthread_atfork([] { instance().mutex_.lock(); }, [] { instance().mutex_.unlock(); },
+                 [] {
+                   Arena& arena = instance();
+                   arena.is_child_ = true;
+                   arena.refusal_ = "this process was forked from the one that has the arena";
+                   arena.memory_.make_private();
+                   arena.mutex_.unlock();
+                 });
+}
+
+std::string Arena::refusal() {
   std::lock_guard<std::mutex> lock(mutex_);
   make();
   return refusal_;
@@ -47,25 +67,31 @@ MemoryAddress Arena::address() {
 void* Arena::allocate(int64_t num_bytes) {
   std::lock_guard<std::mutex> lock(mutex_);
   make();
-  const int64_t wanted = (num_bytes > 0 ? num_bytes + kUnit - 1 : kUnit) / kUnit * kUnit;
+  if (is_child_) return nullptr;
+  const int64_t wanted = std::max<int64_t>(1, (num_bytes + unit_ - 1) / unit_) * unit_;
   for (auto block = free_.begin(); block != free_.end(); ++block) {
     const auto [offset, length] = *block;
     if (length < wanted) continue;
     free_.erase(block);
     if (length > wanted) free_[offset + wanted] = length - wanted;
     used_[offset] = wanted;
+    kept_ -= std::min(kept_, wanted);
     return memory_.data() + offset;
   }
-  throw std::bad_alloc();
+  return nullptr;
 }
 
 void Arena::release(void* block) {
   std::lock_guard<std::mutex> lock(mutex_);
+  if (is_child_) return;
   const auto found = used_.find(static_cast<char*>(block) - memory_.data());
   if (found == used_.end()) return;
   const auto [offset, length] = *found;
   used_.erase(found);
-  if (length >= kMinReturnedBytes) madvise(block, static_cast<size_t>(length), MADV_REMOVE);
+  if (kept_ + length <= capacity_ / kKeptPart)
+    kept_ += length;
+  else
+    madvise(block, static_cast<size_t>(length), MADV_REMOVE);
   give_back(offset, length);
 }
 
@@ -105,6 +131,7 @@ char* Arena::open(const MemoryAddress& address) {
       return nullptr;
     }
   }
+  is_shared_.store(true, std::memory_order_relaxed);
   return found->second.data();
 }
 

@@ -1,27 +1,36 @@
 // Memory for tensors that the other ranks of the node can read and write where it lies: collectives on such tensors
 // copy nothing into slots.
+//
+// Pages come from the machine when they are first written, near the core that does so. Those of freed blocks are kept
+// for the next ones, since taking them anew costs more than most work on them, up to a sixteenth of the arena.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <string>
+#include <utility>
 
 #include "memory.h"
 
 namespace mfugaku::comm {
 
-// The one arena of this process. It has room for as much as the machine has memory, and takes what is in use.
+// The one arena of this process. A forked child has a private copy of it, in which nothing is allocated or released.
 class Arena {
  public:
   static Arena& instance();
 
+  // How much it can hold; 0, as much as the machine has memory. No effect once the arena is made.
+  void set_capacity(int64_t num_bytes);
   // Why there is none; empty when there is one. Makes the arena when called first.
-  const std::string& refusal();
+  std::string refusal();
   MemoryAddress address();
+  // Whether another process's arena was opened: what lies in this one is then of use to somebody.
+  bool is_shared() const { return is_shared_.load(std::memory_order_relaxed); }
 
-  // Memory aligned to a page; its first bytes are zero when it is new. Throws std::bad_alloc when the arena is full.
+  // Uninitialised memory aligned to a page; null when the arena is full, or there is none.
   void* allocate(int64_t num_bytes);
-  // Gives the pages of large blocks back to the machine.
   void release(void* block);
   // Where in the arena `num_bytes` at `data` lie, or -1 when they do not all lie in it.
   int64_t offset_of(const void* data, int64_t num_bytes);
@@ -31,7 +40,10 @@ class Arena {
 
  private:
   std::mutex mutex_;
-  bool is_made_ = false;
+  bool is_made_ = false, is_child_ = false;
+  std::atomic<bool> is_shared_{false};
+  int64_t unit_ = 4096, capacity_ = 0;
+  int64_t kept_ = 0;  // bytes of free blocks that have pages, as far as is known: blocks are taken to use those first
   std::string refusal_;
   SharedMemory memory_;
   MemoryAddress address_;
@@ -39,6 +51,7 @@ class Arena {
   std::map<std::pair<int32_t, uint64_t>, SharedMemory> others_;  // by process and file
 
   void make();
+  static void watch_forks();
   void give_back(int64_t offset, int64_t num_bytes);
 };
 

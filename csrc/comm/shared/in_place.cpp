@@ -85,23 +85,28 @@ class Offered : public Poll {
     }
     return !meeting_ || meeting_->advance(has_moved);
   }
+  const char* way() const override { return way_; }
 
  private:
   void choose() {
     if (!offer_.tensors().empty()) {
       second_ = ways_.in_place(offer_.tensors());
+      way_ = "arena";
     } else if (!offer_.addresses().empty() && channel_->can_read_remotely() && num_bytes_ >= kMinRemoteBytes) {
       second_ = ways_.by_remote_reads(offer_.addresses());
+      way_ = "remote reads";
       meeting_ = std::make_shared<Meeting>(channel_, ticket_);
       meeting_->queue(third_turn_);
     } else {
       second_ = ways_.through_slots();
+      way_ = "slots";
     }
   }
 
   std::shared_ptr<Channel> channel_;
   Ticket ticket_;
   int64_t num_bytes_;
+  const char* way_ = nullptr;
   Offer offer_;
   Ways ways_;
   bool is_queued_ = false, is_second_over_ = false;

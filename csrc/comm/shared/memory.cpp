@@ -76,6 +76,11 @@ MemoryAddress SharedMemory::address() const {
   return {static_cast<int32_t>(getpid()), descriptor_, file.st_dev, file.st_ino, num_bytes_};
 }
 
+void SharedMemory::make_private() {
+  if (data_ != nullptr && descriptor_ >= 0)
+    mmap(data_, num_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, descriptor_, 0);
+}
+
 void SharedMemory::seal() {
   if (descriptor_ >= 0) close(std::exchange(descriptor_, -1));
 }

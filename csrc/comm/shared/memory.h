@@ -36,6 +36,9 @@ class SharedMemory {
   MemoryAddress address() const;
   // Gives the file descriptor back: nobody can open the memory from then on.
   void seal();
+  // From now on, what this process writes stays its own; for the child of a fork, before `seal`. Without effect where
+  // the system refuses.
+  void make_private();
 
  private:
   char* data_ = nullptr;

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import deepspeed
 import torch
 import torch.distributed as dist
 from contributions import fill
+
+from megatron_fugaku.comm import arena
 
 NUM_STEPS, NUM_MICROBATCHES = 4, 2
 ADAMW = {"lr": 1e-2, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.1}
@@ -45,7 +49,8 @@ def plain_losses() -> list[float]:
     return losses
 
 
-def zero_losses(stage: int, dtype: torch.dtype) -> list[float]:
+def zero_losses(stage: int, dtype: torch.dtype, look_at: Callable[[object], None] = lambda optimizer: None,
+                ) -> list[float]:
     network = build_network()
     config = {
         "train_micro_batch_size_per_gpu": 4,
@@ -57,6 +62,7 @@ def zero_losses(stage: int, dtype: torch.dtype) -> list[float]:
         "bf16": {"enabled": dtype == torch.bfloat16},
     }
     engine, *_ = deepspeed.initialize(model=network, config=config, model_parameters=network.parameters())
+    look_at(engine.optimizer)
     losses = []
     for step in range(NUM_STEPS):
         for microbatch in range(NUM_MICROBATCHES):
@@ -98,4 +104,20 @@ def zero_stage_3() -> None:
     check_stage(3)
 
 
-checks_to_run = (started_by_deepspeed, zero_stage_1, zero_stage_2, zero_stage_3)
+def its_buffers_lie_in_the_arena_where_everything_does() -> None:
+    """The same losses, bit for bit."""
+    held = []
+    for stage in (1, 2):
+        ordinary = zero_losses(stage, torch.bfloat16)
+        arena.place_tensors(min_bytes=1)
+        try:
+            shared = zero_losses(stage, torch.bfloat16,
+                                 lambda optimizer: held.extend(map(arena.holds, optimizer.bit16_groups_flat)))
+        finally:
+            arena.place_tensors(None)
+        assert shared == ordinary, stage
+    assert held == [True, True]
+
+
+checks_to_run = (started_by_deepspeed, zero_stage_1, zero_stage_2, zero_stage_3,
+                 its_buffers_lie_in_the_arena_where_everything_does)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -205,6 +207,58 @@ def the_arena_gives_memory_back() -> None:
         assert kilobytes < 500_000, kilobytes
 
 
+def ways_of(*calls: Callable[[], object]) -> list[str]:
+    """By which way the collectives of some calls went."""
+    comm.drain_trace()
+    comm.set_tracing(True)
+    for call in calls:
+        call()
+    comm.set_tracing(False)
+    return [event.way for event in comm.drain_trace() if event.group_name == dist.group.WORLD.group_name]
+
+
+def torch_makes_tensors_in_the_arena() -> None:
+    """Within the scope, of this thread, from a size on; by whatever operator they are made."""
+    given = torch.ones(400, 1000)
+    with arena.allocating(min_bytes=100_000):
+        made = {"zeros": torch.zeros(30_000), "matmul": given @ given.T, "copy": given.bfloat16(),
+                "cat": torch.cat([given, given])}
+        small, others = torch.zeros(10), []
+        thread = threading.Thread(target=lambda: others.append(torch.zeros(30_000)))
+        thread.start()
+        thread.join()
+    assert all(map(arena.holds, made.values())), {name: arena.holds(tensor) for name, tensor in made.items()}
+    assert not any(map(arena.holds, (given, small, others[0], torch.zeros(30_000))))
+    assert (made["zeros"] == 0).all() and (made["matmul"] == 1000).all() and (made["cat"] == 1).all()
+    made["zeros"].untyped_storage().resize_(1 << 20)  # by the storage's own allocator, outside the scope
+    assert not arena.holds(made["zeros"]) and (made["zeros"] == 0).all()
+    arena.place_tensors(100_000)
+    tensor = torch.full((30_000,), float(rank()))
+    thread = threading.Thread(target=lambda: others.append(torch.zeros(30_000)))
+    thread.start()
+    thread.join()
+    arena.place_tensors(None)
+    assert arena.holds(tensor) and arena.holds(others[1]) and not arena.holds(torch.zeros(30_000))
+    assert ways_of(lambda: dist.all_reduce(tensor), lambda: dist.all_reduce(torch.zeros(30_000))) == ["arena", "slots"]
+    assert (tensor == size() * (size() - 1) // 2).all()
+    assert ways_of(lambda: dist.all_reduce(torch.zeros(1 << 20)), dist.barrier) == ["remote reads", "shared memory"]
+
+
+def a_child_has_a_copy_of_the_arena() -> None:
+    """It can write and free what it inherited, and its parent sees nothing of it."""
+    inherited = arena.zeros(1 << 20)
+    with arena.allocating():
+        child = os.fork()
+        if child == 0:
+            inherited.fill_(7)
+            is_private = bool((inherited == 7).all()) and not arena.holds(torch.zeros(1 << 20))
+            del inherited
+            os._exit(0 if is_private else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert (inherited == 0).all()
+    assert arena.holds(arena.zeros(1 << 20))
+
+
 def members_alone_make_a_group() -> None:
     """The ranks outside come later, or never."""
     if rank() < 2:
@@ -226,5 +280,7 @@ checks_to_run = (
     long_tensors_are_read_out_of_other_processes,
     some_tensors_in_the_arena,
     the_arena_gives_memory_back,
+    torch_makes_tensors_in_the_arena,
+    a_child_has_a_copy_of_the_arena,
     members_alone_make_a_group,
 )

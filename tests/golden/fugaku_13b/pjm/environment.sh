@@ -15,3 +15,5 @@ export PLE_MPI_STD_EMPTYFILE=off
 export TMPDIR="${PJM_LOCALTMP:-/tmp}"
 # The archive holds byte code already; ranks must not write any.
 export PYTHONDONTWRITEBYTECODE=1
+# Where the ranks stand, and the lanes that their collectives take from there.
+export MFUGAKU_COMM_PLACEMENT="${job:?set by job.sh}/placement.json"

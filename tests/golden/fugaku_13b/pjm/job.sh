@@ -33,6 +33,7 @@ mkdir -p "${job}/output"
 # (Fugaku user guide, chapter 8, "Layered storage and LLIO").
 common_files=(
   "${job}/config.yaml"
+  "${job}/placement.json"
   "software/mfugaku-a64fx.tar"
 )
 for file in "${common_files[@]}"; do
