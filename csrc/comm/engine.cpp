@@ -162,7 +162,9 @@ void Engine::submit(const OperationPtr& operation) {
   if (options_.progress_thread) thread_wakes_.notify_one();
 }
 
-bool Engine::progress() {
+bool Engine::progress() { return progress(nullptr); }
+
+bool Engine::progress(const Operation* awaited) {
   std::vector<OperationPtr> finished, late;
   std::vector<std::function<void()>> callbacks;
   bool has_moved = false;
@@ -193,6 +195,7 @@ bool Engine::progress() {
   // Outside the lock: owners of memory and callbacks may need the Python interpreter.
   for (const OperationPtr& operation : finished) {
     double wait_start_s = operation->wait_start_s.load();
+    if (awaited != nullptr && flight_.is_open()) flight_.wait(*awaited, now_s());
     if (wait_start_s == 0) wait_start_s = operation->end_s;
     recorder_.trace({operation->group, operation->name, operation->sequence, operation->num_bytes, operation->start_s,
                      std::min(wait_start_s, operation->end_s), operation->end_s});
@@ -210,16 +213,14 @@ void Engine::wait(const std::vector<OperationPtr>& operations, double timeout_s)
   for (const OperationPtr& operation : operations) {
     const double begin_s = now_s();
     double unset = 0;
-    if (operation->wait_start_s.compare_exchange_strong(unset, begin_s)) flight_.wait(*operation, begin_s);
+    operation->wait_start_s.compare_exchange_strong(unset, begin_s);
     const double limit_s = timeout_s > 0 ? timeout_s : operation->timeout_s;
     Backoff backoff(spin_s_.load());
     while (!operation->done.load(std::memory_order_acquire)) {
-      if (progress()) backoff.reset();
+      if (progress(operation.get())) backoff.reset();
       if (operation->done.load(std::memory_order_acquire)) break;
       if (!ready_.load()) throw CommFailure(operation->describe() + " cannot finish: MPI is finalised.");
-      const double time_s = now_s();
-      flight_.beat(time_s);
-      if (time_s - begin_s > limit_s) {
+      if (now_s() - begin_s > limit_s) {
         recorder_.add_wait(*operation->group, operation->name, now_s() - begin_s);
         throw CommFailure(operation->describe() + " " + Operation::describe_timeout(limit_s));
       }

@@ -82,7 +82,8 @@ class Engine {
   void record_flight(const std::string& path);
 
  private:
-  bool advance(Operation& operation);  // true when it ended or got further through shared memory
+  bool progress(const Operation* awaited);  // the one that the caller waits for, for the record, or null
+  bool advance(Operation& operation);       // true when it ended or got further through shared memory
   void advance_abandoned(std::vector<OperationPtr>& finished);
   void give_up_if_late(Operation& operation);
   void start_thread();
