@@ -73,6 +73,8 @@ VARIABLES: dict[str, Variable] = {
                  "Seconds that a wait on the MPI backend may take before it raises."),
         Variable("MFUGAKU_COMM_TRACE", parse_flag, False, "Record every operation of the MPI backend from the start."),
         Variable("MFUGAKU_COMM_PROGRESS_THREAD", parse_flag, False, "Drive MPI progress from a thread of its own."),
+        Variable("MFUGAKU_COMM_PROGRESS_CORE", int, -1,
+                 "The core of that thread, as an assistant core of A64FX; naming one starts it; -1: any core."),
         Variable("MFUGAKU_COMM_TRANSPORT", Transport, Transport.AUTO,
                  "`auto`: ranks of one node exchange data through shared memory where they can; `mpi`: through MPI."),
         Variable("MFUGAKU_COMM_FLIGHT_DIR", str, "",

@@ -1,12 +1,15 @@
 #include "engine.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 
 namespace mfugaku::comm {
 namespace {
@@ -18,6 +21,14 @@ inline void relax() {
 #elif defined(__aarch64__)
   asm volatile("yield");
 #endif
+}
+
+// 0, or why this thread may not run on the core alone.
+int pin_to(int core) {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  CPU_SET(static_cast<size_t>(core), &cores);
+  return pthread_setaffinity_np(pthread_self(), sizeof(cores), &cores);
 }
 
 void at_exit(int status, void*) { Engine::instance().finalize(status); }
@@ -54,6 +65,7 @@ void Engine::initialize(const EngineOptions& options) {
   check_mpi(MPI_Finalized(&is_finalized), "MPI_Finalized");
   if (is_finalized) throw CommFailure("MPI was finalised already and cannot start again in this process");
   options_ = options;
+  check_progress_core();
   check_mpi(MPI_Initialized(&is_initialized), "MPI_Initialized");
   if (is_initialized) {
     check_mpi(MPI_Query_thread(&thread_level_), "MPI_Query_thread");
@@ -218,6 +230,14 @@ void Engine::wait(const std::vector<OperationPtr>& operations, double timeout_s)
     Backoff backoff(spin_s_.load());
     while (!operation->done.load(std::memory_order_acquire)) {
       if (progress(operation.get())) backoff.reset();
+void Engine::poke() {
+  if (num_active_.load(std::memory_order_relaxed) == 0 || thread_level_ < MPI_THREAD_SERIALIZED) return;
+  std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+  if (!lock.owns_lock() || !ready_.load()) return;
+  for (const OperationPtr& operation : active_)
+    if (operation->end_s == 0) advance(*operation);
+}
+
       if (operation->done.load(std::memory_order_acquire)) break;
       if (!ready_.load()) throw CommFailure(operation->describe() + " cannot finish: MPI is finalised.");
       if (now_s() - begin_s > limit_s) {
@@ -277,7 +297,21 @@ void Engine::start_thread() {
 }
 
 void Engine::run_thread() {
-  Backoff backoff(0);
+  if (options_.progress_core >= 0) pin_to(options_.progress_core);
+  Backoff backoff(options_.progress_core >= 0 ? 2e-3 : 0);  // a core of its own need not be given away at once
+// Before MPI starts, since a rank that fails alone leaves the others waiting; on a thread of its own, to be left as it
+// is. Cores of the system, as the assistant cores of an A64FX, need not be among those that the process was bound to.
+void Engine::check_progress_core() const {
+  const int core = options_.progress_core;
+  if (core < 0) return;
+  int refusal = core < CPU_SETSIZE ? 0 : EINVAL;
+  if (refusal == 0) std::thread([&] { refusal = pin_to(core); }).join();
+  if (refusal == 0) return;
+  throw CommFailure("the progress thread may not run on core " + std::to_string(core) + " (" + std::strerror(refusal) +
+                    "). It would take its time from the threads that compute. Name a core that this process may use "
+                    "and that does not compute, or unset the variable. [MFUGAKU_COMM_PROGRESS_CORE]");
+}
+
   while (true) {
     {
       std::unique_lock<std::mutex> lock(thread_mutex_);
@@ -367,3 +401,5 @@ void Engine::abort(const std::string& message, int code) {
 }
 
 }  // namespace mfugaku::comm
+
+void mfugaku_comm_poke() { mfugaku::comm::Engine::instance().poke(); }

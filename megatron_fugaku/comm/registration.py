@@ -57,7 +57,9 @@ def _start_mpi() -> tuple[int, int]:
         atexit.register(extension.stop_thread)
         _warn_without_pmix(extension, info)
     rank, size = extension.initialize(
-        progress_thread=environment.get("MFUGAKU_COMM_PROGRESS_THREAD"),
+        progress_thread=environment.get("MFUGAKU_COMM_PROGRESS_THREAD") or
+        environment.get("MFUGAKU_COMM_PROGRESS_CORE") >= 0,
+        progress_core=environment.get("MFUGAKU_COMM_PROGRESS_CORE"),
         tracing=environment.get("MFUGAKU_COMM_TRACE"),
         timeout_s=environment.get("MFUGAKU_COMM_TIMEOUT_S"),
         shared_memory=environment.get("MFUGAKU_COMM_TRANSPORT") is environment.Transport.AUTO,
