@@ -72,6 +72,8 @@ void Engine::initialize(const EngineOptions& options) {
   } else {
     check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &thread_level_), "MPI_Init_thread");
     owns_mpi_ = true;
+    // Some MPIs report errors of nonblocking collectives there, whatever communicator they belong to.
+    check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   }
   check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &base_), "MPI_Comm_dup");
   check_mpi(MPI_Comm_set_errhandler(base_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
@@ -91,6 +93,7 @@ void Engine::initialize(const EngineOptions& options) {
 bool Engine::advance(Operation& operation) {
   bool has_moved = false;
   try {
+    const bool may_be_over = !operation.beside || operation.beside->advance(has_moved);
     if (operation.poll) {
       if (!operation.poll->advance(has_moved)) return has_moved;
       operation.poll.reset();
@@ -125,24 +128,33 @@ bool Engine::advance(Operation& operation) {
       const Operation::Stage stage = std::move(operation.stages[operation.next_stage++]);
       stage(operation);
     }
+    if (!may_be_over) return has_moved;
+    operation.beside.reset();
   } catch (const std::exception& failure) {
     operation.error = std::string("failed: ") + failure.what() + ".";
-    if (operation.poll && !operation.poll->is_holding_memory()) operation.poll.reset();
+    for (std::shared_ptr<Poll>* poll : {&operation.poll, &operation.beside})
+      if (*poll && !(*poll)->is_holding_memory()) poll->reset();
+    if (operation.on_failure) operation.on_failure(failure.what());
   }
   operation.end_s = now_s();
   return true;
 }
 
-// Other ranks may still come to a collective that this one has given up; later ones of the group wait behind it.
+// Other ranks may still come to a collective that this one has given up; later ones of the group wait behind it. What
+// MPI still reads or writes must stay, whatever else goes wrong.
 void Engine::advance_abandoned(std::vector<OperationPtr>& finished) {
-  const auto goes_on = [](const OperationPtr& operation) {
-    if (!operation->poll) return true;
+  const auto is_over = [](Poll& poll) {
     bool has_moved = false;
     try {
-      return !operation->poll->advance(has_moved);
+      return poll.advance(has_moved);
     } catch (const std::exception&) {
-      return false;
+      return !poll.is_holding_memory();
     }
+  };
+  const auto goes_on = [&](const OperationPtr& operation) {
+    for (std::shared_ptr<Poll>* poll : {&operation->poll, &operation->beside})
+      if (*poll && is_over(**poll)) poll->reset();
+    return operation->has_open_work();
   };
   const auto first = std::stable_partition(abandoned_.begin(), abandoned_.end(), goes_on);
   std::move(first, abandoned_.end(), std::back_inserter(finished));
@@ -183,6 +195,7 @@ bool Engine::progress(const Operation* awaited) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!ready_.load()) return false;
+    if (awaited != nullptr && flight_.is_open()) flight_.wait(*awaited, now_s());
     for (const OperationPtr& operation : active_) {
       if (operation->end_s == 0) has_moved |= advance(*operation);
       if (operation->end_s == 0) give_up_if_late(*operation);
@@ -194,10 +207,7 @@ bool Engine::progress(const Operation* awaited) {
     active_.erase(first, active_.end());
     num_active_.store(active_.size());
     for (const OperationPtr& operation : finished) {
-      const bool has_open_requests =
-          std::any_of(operation->requests.begin(), operation->requests.end(),
-                      [](MPI_Request request) { return request != MPI_REQUEST_NULL; });
-      if (has_open_requests || operation->poll) abandoned_.push_back(operation);
+      if (operation->has_open_work()) abandoned_.push_back(operation);
       for (auto& callback : operation->callbacks) callbacks.push_back(std::move(callback));
       operation->callbacks.clear();
       flight_.end(*operation);
@@ -207,11 +217,10 @@ bool Engine::progress(const Operation* awaited) {
   // Outside the lock: owners of memory and callbacks may need the Python interpreter.
   for (const OperationPtr& operation : finished) {
     double wait_start_s = operation->wait_start_s.load();
-    if (awaited != nullptr && flight_.is_open()) flight_.wait(*awaited, now_s());
     if (wait_start_s == 0) wait_start_s = operation->end_s;
     recorder_.trace({operation->group, operation->name, operation->sequence, operation->num_bytes, operation->start_s,
                      std::min(wait_start_s, operation->end_s), operation->end_s});
-    if (operation->requests.empty() && !operation->poll) operation->keep.clear();
+    if (operation->requests.empty() && !operation->poll && !operation->beside) operation->keep.clear();
     operation->stages.clear();
   }
   for (const auto& callback : callbacks) {
@@ -219,6 +228,14 @@ bool Engine::progress(const Operation* awaited) {
     --num_callbacks_;
   }
   return has_moved || !finished.empty();
+}
+
+void Engine::poke() {
+  if (num_active_.load(std::memory_order_relaxed) == 0 || thread_level_ < MPI_THREAD_SERIALIZED) return;
+  std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+  if (!lock.owns_lock() || !ready_.load()) return;
+  for (const OperationPtr& operation : active_)
+    if (operation->end_s == 0) advance(*operation);
 }
 
 void Engine::wait(const std::vector<OperationPtr>& operations, double timeout_s) {
@@ -230,14 +247,6 @@ void Engine::wait(const std::vector<OperationPtr>& operations, double timeout_s)
     Backoff backoff(spin_s_.load());
     while (!operation->done.load(std::memory_order_acquire)) {
       if (progress(operation.get())) backoff.reset();
-void Engine::poke() {
-  if (num_active_.load(std::memory_order_relaxed) == 0 || thread_level_ < MPI_THREAD_SERIALIZED) return;
-  std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
-  if (!lock.owns_lock() || !ready_.load()) return;
-  for (const OperationPtr& operation : active_)
-    if (operation->end_s == 0) advance(*operation);
-}
-
       if (operation->done.load(std::memory_order_acquire)) break;
       if (!ready_.load()) throw CommFailure(operation->describe() + " cannot finish: MPI is finalised.");
       if (now_s() - begin_s > limit_s) {
@@ -289,16 +298,6 @@ void Engine::record_flight(const std::string& path) {
   });
 }
 
-void Engine::start_thread() {
-  std::lock_guard<std::mutex> lock(thread_mutex_);
-  if (thread_.joinable() || thread_level_ < MPI_THREAD_SERIALIZED) return;
-  thread_stops_ = false;
-  thread_ = std::thread([this] { run_thread(); });
-}
-
-void Engine::run_thread() {
-  if (options_.progress_core >= 0) pin_to(options_.progress_core);
-  Backoff backoff(options_.progress_core >= 0 ? 2e-3 : 0);  // a core of its own need not be given away at once
 // Before MPI starts, since a rank that fails alone leaves the others waiting; on a thread of its own, to be left as it
 // is. Cores of the system, as the assistant cores of an A64FX, need not be among those that the process was bound to.
 void Engine::check_progress_core() const {
@@ -312,6 +311,16 @@ void Engine::check_progress_core() const {
                     "and that does not compute, or unset the variable. [MFUGAKU_COMM_PROGRESS_CORE]");
 }
 
+void Engine::start_thread() {
+  std::lock_guard<std::mutex> lock(thread_mutex_);
+  if (thread_.joinable() || thread_level_ < MPI_THREAD_SERIALIZED) return;
+  thread_stops_ = false;
+  thread_ = std::thread([this] { run_thread(); });
+}
+
+void Engine::run_thread() {
+  if (options_.progress_core >= 0) pin_to(options_.progress_core);
+  Backoff backoff(options_.progress_core >= 0 ? 2e-3 : 0);  // a core of its own need not be given away at once
   while (true) {
     {
       std::unique_lock<std::mutex> lock(thread_mutex_);

@@ -155,10 +155,11 @@ void Flight::begin(Operation& operation) {
 }
 
 void Flight::wait(const Operation& operation, double time_s) {
+  if (!is_open()) return;
   Slot* slot = find(operation.flight_number);
   if (slot != nullptr && slot->wait_start_s == 0) slot->wait_start_s = time_s;
-}
   header_->beat_s = time_s;
+}
 
 void Flight::end(const Operation& operation) {
   Slot* slot = find(operation.flight_number);

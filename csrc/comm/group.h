@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "agreement.h"
 #include "engine.h"
 #include "shared/channel.h"
 
@@ -43,6 +44,9 @@ class Group : public std::enable_shared_from_this<Group> {
   // A new operation of this group, not yet submitted. Collectives are numbered alike on all members.
   OperationPtr new_collective(const char* operation, int64_t num_bytes, const Call& call);
   OperationPtr new_point_to_point(const char* operation, int64_t num_bytes, int peer, const Call& call);
+  // Lets the members find out, beside the work, whether they mean the same collective; needless where it goes through
+  // shared memory.
+  void agree(Operation& collective, const Ticket& ticket);
   // The tag for the messages of a collective, distinct for those in flight together.
   int tag_of(const Operation& collective) const;
   // The first of `num_tags` tags in a row for the strands of a schedule; schedules come in the same order on all
@@ -63,6 +67,7 @@ class Group : public std::enable_shared_from_this<Group> {
   double timeout_s_;
   MPI_Comm comm_ = MPI_COMM_NULL;
   std::shared_ptr<Channel> channel_;
+  std::shared_ptr<FailureNotes> notes_;
   uint32_t flight_number_ = 0;
   std::atomic<uint64_t> num_collectives_{0}, num_point_to_point_{0};
   int num_tags_taken_ = 0;
