@@ -89,6 +89,8 @@ VARIABLES: dict[str, Variable] = {
                  "Forces instruction sets of compiled kernels, as in `reduce=neon,all=portable`; empty: the widest."),
         Variable("MFUGAKU_KERNEL_TESTS", str, "",
                  "Path of the kernels' C++ tests, when they are built already; empty: the tests build them."),
+        Variable("MFUGAKU_COMM_TESTS", str, "",
+                 "Path of the MPI backend's C++ tests, when they are built already; empty: the tests build them."),
         Variable("MFUGAKU_STRICT_PATCHES", parse_flag, False,
                  "An upstream source of unknown digest is an error, not a warning."),
     )
