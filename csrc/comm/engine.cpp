@@ -189,7 +189,7 @@ void Engine::submit(const OperationPtr& operation) {
 bool Engine::progress() { return progress(nullptr); }
 
 bool Engine::progress(const Operation* awaited) {
-  std::vector<OperationPtr> finished, late;
+  std::vector<OperationPtr> finished, released, late;
   std::vector<std::function<void()>> callbacks;
   bool has_moved = false;
   {
@@ -207,7 +207,7 @@ bool Engine::progress(const Operation* awaited) {
     active_.erase(first, active_.end());
     num_active_.store(active_.size());
     for (const OperationPtr& operation : finished) {
-      if (operation->has_open_work()) abandoned_.push_back(operation);
+      (operation->has_open_work() ? abandoned_ : released).push_back(operation);
       for (auto& callback : operation->callbacks) callbacks.push_back(std::move(callback));
       operation->callbacks.clear();
       flight_.end(*operation);
@@ -220,9 +220,9 @@ bool Engine::progress(const Operation* awaited) {
     if (wait_start_s == 0) wait_start_s = operation->end_s;
     recorder_.trace({operation->group, operation->name, operation->sequence, operation->num_bytes, operation->start_s,
                      std::min(wait_start_s, operation->end_s), operation->end_s});
-    if (operation->requests.empty() && !operation->poll && !operation->beside) operation->keep.clear();
     operation->stages.clear();
   }
+  for (const OperationPtr& operation : released) operation->keep.clear();
   for (const auto& callback : callbacks) {
     callback();
     --num_callbacks_;

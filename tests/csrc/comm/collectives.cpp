@@ -21,8 +21,10 @@ struct Crowd {
 std::vector<Crowd> make_crowds(const Options& options) {
   const std::vector<int> all = all_ranks();
   std::vector<Crowd> crowds;
-  for (const auto& ranks : {all, std::vector<int>(all.rbegin(), all.rend()), std::vector<int>(all.begin() + 1, all.end())})
-    if (auto group = make_group(ranks, options)) crowds.push_back({group, Random(options.seed + 1000 * ranks.size() + ranks[0])});
+  const std::vector<int> backwards(all.rbegin(), all.rend()), without_first(all.begin() + 1, all.end());
+  for (const auto& ranks : {all, backwards, without_first})
+    if (auto group = make_group(ranks, options))
+      crowds.push_back({group, Random(options.seed + 1000 * ranks.size() + static_cast<uint64_t>(ranks[0]))});
   return crowds;
 }
 
@@ -56,7 +58,7 @@ void check_random_collectives(const Options& options) {
       // Several of one group in flight, waited for in an order of the rank's own.
       std::vector<std::pair<Job, OperationPtr>> open;
       for (int64_t left = 1 + crowd.common.below(4); left > 0; --left)
-        open.emplace_back(draw_job(crowd.common, own, crowd.group, round % 8 == 0 ? 8 * kMaxCount : kMaxCount), nullptr);
+        open.emplace_back(draw_job(crowd.common, own, crowd.group, (round % 8 == 0 ? 8 : 1) * kMaxCount), nullptr);
       for (auto& [job, operation] : open) operation = job.start();
       own.shuffle(open);
       for (const auto& [job, operation] : open) finish(job, operation);

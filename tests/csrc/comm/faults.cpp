@@ -83,8 +83,8 @@ std::string error_of(const OperationPtr& operation, double timeout_s) {
 
 }  // namespace
 
-// One rank means another length, another type, or another collective. Every rank is told, long before its timeout; where
-// the collective is over for a rank before others have come, by the next one.
+// One rank means another length, another type, or another collective. Every rank is told, long before its timeout;
+// where the collective is over for a rank before others have come, by the next one.
 void check_disagreements(const Options& options) {
   struct Case {
     const char *name, *name_of_one;
@@ -149,7 +149,8 @@ void survive(const Options& options) {
     raise(SIGKILL);
   }
   const double begin_s = comm::now_s();
-  std::string error = error_of(start(is_message ? "recv" : options.kill, *group, in, out, kNumBytes, DataType::Float32), 0);
+  const std::string name = is_message ? "recv" : options.kill;
+  std::string error = error_of(start(name, *group, in, out, kNumBytes, DataType::Float32), 0);
   // A rank whose part of it was over already is told by the next one.
   try {
     if (error.empty()) error = error_of(comm::barrier(*group, {}), 0);

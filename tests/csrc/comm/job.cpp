@@ -20,7 +20,9 @@ struct Setting {
   int rank() const { return group->rank(); }
   int size() const { return group->size(); }
   int64_t element_bytes() const { return comm::size_of(type); }
-  std::shared_ptr<char> memory(int64_t num_elements) const { return allocate(num_elements * element_bytes(), is_in_arena); }
+  std::shared_ptr<char> memory(int64_t num_elements) const {
+    return allocate(num_elements * element_bytes(), is_in_arena);
+  }
 };
 
 // Elements `begin` ... of a rank's contribution.
@@ -197,8 +199,9 @@ std::shared_ptr<char> allocate(int64_t num_bytes, bool is_in_arena) {
 
 Job draw_job(Random& common, Random& own, const std::shared_ptr<Group>& group, int64_t max_count) {
   using Make = Job (*)(const Setting&);
-  static const std::vector<Make> kinds = {all_reduce, all_reduce, reduce_scatter, reduce_scatter, all_gather, all_gather,
-                                          reduce,     broadcast,  all_to_all,     gather,         scatter,    barrier};
+  static const std::vector<Make> kinds = {all_reduce, all_reduce, reduce_scatter, reduce_scatter, all_gather,
+                                          all_gather, reduce,     broadcast,      all_to_all,     gather,
+                                          scatter,    barrier};
   Setting setting{};
   setting.group = group;
   const Make make = common.choose(kinds);

@@ -1,4 +1,5 @@
-// comm_program [--transport=mpi] [--progress-thread=1] [--progress-core=N] [--rounds=N] [--seed=N] [--timeout=S] [--algorithms=RULES]
+// comm_program [--transport=mpi] [--progress-thread=1] [--progress-core=N] [--rounds=N] [--seed=N] [--timeout=S]
+//              [--algorithms=RULES]
 //              [--check=NAME]... [--plant=FAULT] [--kill=COLLECTIVE]   under mpirun
 // comm_program --members=N [...]                        members of a node as threads of this process; no MPI is started
 #include <algorithm>
@@ -16,7 +17,8 @@ using Check = std::pair<const char*, void (*)(const Options&)>;
 const std::vector<Check> kChecksOfJobs = {
     {"random_collectives", check_random_collectives}, {"schedules", check_schedules},
     {"crossed_collectives", check_crossed_collectives}, {"callbacks", check_callbacks},
-    {"many_threads", check_many_threads}, {"pokes", check_pokes}, {"messages", check_messages}, {"flight", check_flight},
+    {"many_threads", check_many_threads}, {"pokes", check_pokes}, {"messages", check_messages},
+    {"flight", check_flight},
     {"misuse", check_misuse}, {"disagreements", check_disagreements}, {"mpi_entries", check_mpi_entries}};
 const std::vector<Check> kChecksOfProcesses = {{"thread_members", check_thread_members}, {"arena", check_arena}};
 

@@ -35,7 +35,8 @@ struct Task {
 };
 
 Task draw_task(Random& common, int size, int64_t max_count) {
-  static const std::vector<DataType> types = {DataType::Float32, DataType::BFloat16, DataType::Float64, DataType::Int16};
+  static const std::vector<DataType> types = {DataType::Float32, DataType::BFloat16, DataType::Float64,
+                                              DataType::Int16};
   Task task{};
   task.kind = static_cast<int>(common.below(5));
   task.type = common.choose(types);
