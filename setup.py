@@ -128,8 +128,9 @@ def kernel_flags(source: Path) -> tuple[str, str]:
 class NinjaFile:
     """A build.ninja: what is compiled from what, rebuilt only where something has changed."""
 
-    def __init__(self, compiler: list[str], folder: Path = BUILD) -> None:
+    def __init__(self, compiler: list[str], folder: Path = BUILD, extra: str = "") -> None:
         self.folder = folder
+        self.extra = extra  # flags of every compilation, behind the others
         self.targets: list[str] = []
         archiver = os.environ.get("AR") or sysconfig.get_config_var("AR") or "ar"
         self.flags = {"compile": os.environ.get("CXXFLAGS", ""), "link": os.environ.get("LDFLAGS", ""), "archive": ""}
@@ -146,7 +147,7 @@ class NinjaFile:
         """Declare the objects of some sources, in a folder of their own where others have different flags."""
         return [
             self.add("compile", self.folder / apart / f"{path.relative_to(ROOT)}.o", [path],
-                     f"{COMMON_FLAGS} {flags} {kernel_flags(path)[1]}")
+                     f"{COMMON_FLAGS} {flags} {kernel_flags(path)[1]} {self.extra}")
             for path in sources
         ]
 
@@ -187,25 +188,35 @@ def declare_operators(ninja: NinjaFile, kernels: Path, torch: Path, output: Path
 
 def declare_mpi_backend(ninja: NinjaFile, kernels: Path, torch: Path, output: Path) -> None:
     """Declare the extension of the MPI backend. Only the files that name torch are compiled against it."""
-    compiler = find_mpi_compiler()
-    mpi_compile, mpi_link = ask_mpi_compiler(compiler)
-    mpi = shlex.join(["-DOMPI_SKIP_MPICXX", "-DMPICH_SKIP_MPICXX", f"-DMFUGAKU_MPI_COMPILER={' '.join(compiler)}",
-                      *mpi_compile])
+    mpi, libraries = mpi_flags()
     python = sysconfig.get_config_var("INCLUDEPY") or sysconfig.get_path("include")
     facing_torch = (f"-std=c++20 {mpi} -DTORCH_EXTENSION_NAME=_mpi -DTORCH_API_INCLUDE_EXTENSION_H -isystem {python} "
                     f"-isystem {torch}/include -isystem {torch}/include/torch/csrc/api/include")
-    shims = sorted((CSRC / "comm").glob("torch_*.cpp"))
-    elsewhere = (CSRC / "comm" / "schedule", CSRC / "comm" / "simulate")  # a program of its own
-    core = [path for path in list_sources(CSRC / "comm") if path not in shims and path.parent not in elsewhere]
     with_utofu, utofu_link = ask_for_utofu()
-    if not with_utofu:  # utofu_over_mpi.cpp stays, and says so
-        core = [path for path in core if path.stem not in ("utofu", "utofu_links", "utofu_port")]
-    objects = ninja.compile(shims, facing_torch) + ninja.compile_schedules()
-    objects += ninja.compile(core, shlex.join(["-std=c++17", *with_utofu]) + f" {mpi}")
+    objects = ninja.compile(sorted((CSRC / "comm").glob("torch_*.cpp")), facing_torch)
+    objects += compile_core(ninja, mpi, with_utofu)
+    ninja.add("link", output, [*objects, kernels], f"-shared -pthread -L{torch}/lib -Wl,--allow-shlib-undefined "
+              f"-ltorch_python -ltorch_cpu -ltorch -lc10 {libraries} {shlex.join(utofu_link)}")
+
+
+def mpi_flags() -> tuple[str, str]:
+    """Return the compile and link flags of what is built against MPI."""
+    compiler = find_mpi_compiler()
+    mpi_compile, mpi_link = ask_mpi_compiler(compiler)
     libraries = [flag for flag in mpi_link if flag != "-lmpi_cxx"]  # the C++ bindings that MPI-3 removed
     rpaths = [f"-Wl,-rpath,{flag[2:]}" for flag in libraries if flag.startswith("-L")]
-    ninja.add("link", output, [*objects, kernels], f"-shared -pthread -L{torch}/lib -Wl,--allow-shlib-undefined "
-              f"-ltorch_python -ltorch_cpu -ltorch -lc10 {shlex.join([*libraries, *rpaths, *utofu_link])}")
+    return shlex.join(["-DOMPI_SKIP_MPICXX", "-DMPICH_SKIP_MPICXX", f"-DMFUGAKU_MPI_COMPILER={' '.join(compiler)}",
+                       *mpi_compile]), shlex.join([*libraries, *rpaths])
+
+
+def compile_core(ninja: NinjaFile, mpi: str, with_utofu: list[str]) -> list[Path]:
+    """Declare the objects of the MPI backend's core, which knows nothing of torch."""
+    elsewhere = (CSRC / "comm" / "schedule", CSRC / "comm" / "simulate")  # a program of its own
+    core = [path for path in list_sources(CSRC / "comm")
+            if not path.name.startswith("torch_") and path.parent not in elsewhere]
+    if not with_utofu:  # utofu_over_mpi.cpp stays, and says so
+        core = [path for path in core if path.stem not in ("utofu", "utofu_links", "utofu_port")]
+    return ninja.compile(core, shlex.join(["-std=c++17", *with_utofu]) + f" {mpi}") + ninja.compile_schedules()
 
 
 class BuildNative(build_ext):
@@ -232,34 +243,71 @@ class BuildNative(build_ext):
         print(f"  compiled for {TARGET} against torch {version_of(torch)}", flush=True)
 
 
-class BuildKernelTests(Command):
-    """Builds the C++ tests of all that needs neither MPI nor torch: ``setup.py build_kernel_tests --output FOLDER``."""
+class BuildTests(Command):
+    """What the commands that build C++ tests have in common. Sanitizers are GCC's and Clang's."""
 
-    user_options = [("output=", "o", "folder that receives the executable kernel_tests")]  # noqa: RUF012
+    user_options = [("output=", "o", "folder that receives the program"),  # noqa: RUF012
+                    ("sanitize=", "s", "`address` (with undefined behaviour) or `thread`; empty: neither")]
+
+    #: Frame pointers and line tables, so that what a sanitizer says can be read.
+    SANITIZERS = {"": "", "address": "-fsanitize=address,undefined -fno-sanitize-recover=undefined",  # noqa: RUF012
+                  "thread": "-fsanitize=thread"}
+
+    def initialize_options(self) -> None:
+        self.output = str(BUILD)
+        self.sanitize = ""
+
+    def finalize_options(self) -> None:
+        self.output = Path(self.output).resolve()
+        if self.sanitize not in self.SANITIZERS:
+            raise SystemExit(f"--sanitize={self.sanitize} is none of address, thread.")
+        self.flags = self.SANITIZERS[self.sanitize]
+
+    def ninja(self) -> NinjaFile:
+        """Return what builds it, sanitized objects apart from the others."""
+        if not self.sanitize:
+            return NinjaFile(find_compiler())
+        return NinjaFile(find_compiler(), BUILD / f"sanitize_{self.sanitize}",
+                         f"{self.flags} -O1 -g1 -fno-omit-frame-pointer")
+
+    def link(self, ninja: NinjaFile, name: str, objects: list[Path], libraries: str) -> None:
+        """Link the program and copy it to where it was asked for."""
+        built = ninja.add("link", ninja.folder / name, objects, f"-pthread {self.flags} {libraries}")
+        ninja.run()
+        self.output.mkdir(parents=True, exist_ok=True)
+        if built.parent != self.output:
+            shutil.copy2(built, self.output)
+
+
+class BuildKernelTests(BuildTests):
+    """Builds the C++ tests of all that needs neither MPI nor torch: ``setup.py build_kernel_tests --output FOLDER``."""
 
     #: What the executor of schedules needs over a network that is no MPI: uTofu, which stands there as a mock.
     CORE = ("combine", "executor", "reduce", "rehearsal", "scratch", "transport/utofu", "transport/utofu_links",
             "transport/utofu_port", "types", "wire")
 
-    def initialize_options(self) -> None:
-        self.output = str(BUILD)
-
-    def finalize_options(self) -> None:
-        self.output = Path(self.output).resolve()
-
     def run(self) -> None:
-        ninja = NinjaFile(find_compiler())
+        ninja = self.ninja()
         kernels = ninja.add_kernels()
         # doctest is a header of the build machine: behind the target's own headers.
         mock = f"{KERNEL_COMMON} -I{shlex.quote(str(ROOT / 'tests' / 'csrc' / 'utofu_mock'))}"
-        objects = ninja.compile(list_sources(ROOT / "tests" / "csrc"), f"{mock} -idirafter /usr/include")
+        objects = ninja.compile(sorted((ROOT / "tests" / "csrc").glob("*.cpp")), f"{mock} -idirafter /usr/include")
         core = [CSRC / "comm" / f"{name}.cpp" for name in self.CORE]
-        objects += ninja.compile(core, mock, apart="mocked") + ninja.compile_schedules()
-        built = ninja.add("link", BUILD / "kernel_tests", [*objects, kernels], "-pthread")
-        ninja.run()
-        self.output.mkdir(parents=True, exist_ok=True)
-        if built.parent != self.output:
-            shutil.copy2(built, self.output)
+        objects += ninja.compile(core, mock, apart="mocked")
+        self.link(ninja, "kernel_tests", [*objects, *ninja.compile_schedules(), kernels], "")
+
+
+class BuildCommTests(BuildTests):
+    """Builds the C++ tests of the MPI backend's core: ``setup.py build_comm_tests --output FOLDER``."""
+
+    def run(self) -> None:
+        if find_mpi_compiler() is None:
+            raise SystemExit("There is no MPI compiler, and these tests are of the MPI backend. Set MPICXX to one.")
+        ninja = self.ninja()
+        kernels = ninja.add_kernels()
+        mpi, libraries = mpi_flags()
+        objects = ninja.compile(list_sources(ROOT / "tests" / "csrc" / "comm"), f"-std=c++17 {mpi}")
+        self.link(ninja, "comm_program", [*objects, *compile_core(ninja, mpi, []), kernels], libraries)
 
 
 class BuildSimulator(Command):
@@ -333,8 +381,8 @@ def choose_extensions() -> tuple[list[Extension], list[str]]:
 def main() -> None:
     """Set up the package."""
     extensions, report = choose_extensions()
-    commands = {"build_ext": BuildNative, "build_kernel_tests": BuildKernelTests, "build_simulator": BuildSimulator,
-                "bdist_wheel": TaggedWheel}
+    commands = {"build_ext": BuildNative, "build_kernel_tests": BuildKernelTests, "build_comm_tests": BuildCommTests,
+                "build_simulator": BuildSimulator, "bdist_wheel": TaggedWheel}
     distribution = setup(ext_modules=extensions, cmdclass=commands)
     if distribution is not None and distribution.have_run.get("build_ext"):
         print("\n".join(["megatron-fugaku build:", *(f"  {line}" for line in report)]), flush=True)

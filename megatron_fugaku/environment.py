@@ -126,6 +126,8 @@ VARIABLES: dict[str, Variable] = {
                  "Seconds that a wait on the MPI backend may take before it raises."),
         Variable("MFUGAKU_COMM_TRACE", parse_flag, False, "Record every operation of the MPI backend from the start."),
         Variable("MFUGAKU_COMM_PROGRESS_THREAD", parse_flag, False, "Drive MPI progress from a thread of its own."),
+        Variable("MFUGAKU_COMM_PROGRESS_CORE", int, -1,
+                 "The core of that thread, as an assistant core of A64FX; naming one starts it; -1: any core."),
         Variable("MFUGAKU_COMM_TRANSPORT", Transport, Transport.AUTO,
                  "`auto`: ranks of one node exchange data through shared memory where they can; `mpi`: through MPI; "
                  "`utofu`: as `auto`, and schedules between nodes by uTofu (not yet run on the machine)."),
@@ -159,6 +161,8 @@ VARIABLES: dict[str, Variable] = {
                  "Forces instruction sets of compiled kernels, as in `reduce=neon,all=portable`; empty: the widest."),
         Variable("MFUGAKU_KERNEL_TESTS", str, "",
                  "Path of the kernels' C++ tests, when they are built already; empty: the tests build them."),
+        Variable("MFUGAKU_COMM_TESTS", str, "",
+                 "Path of the MPI backend's C++ tests, when they are built already; empty: the tests build them."),
         Variable("MFUGAKU_STRICT_PATCHES", parse_flag, False,
                  "An upstream source of unknown digest is an error, not a warning."),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 # Before torch is imported: workers and ranks share few cores.
 os.environ["OMP_NUM_THREADS"] = "1"
-_kept = ("MFUGAKU_CACHE", "MFUGAKU_KERNEL_TESTS")
+_kept = ("MFUGAKU_CACHE", "MFUGAKU_KERNEL_TESTS", "MFUGAKU_COMM_TESTS")
 for _name in [name for name in os.environ if name.startswith("MFUGAKU_") and name not in _kept]:
     del os.environ[_name]
 

@@ -1,12 +1,15 @@
 #include "engine.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 
 #include "transport/utofu_over_mpi.h"
@@ -21,6 +24,14 @@ inline void relax() {
 #elif defined(__aarch64__)
   asm volatile("yield");
 #endif
+}
+
+// 0, or why this thread may not run on the core alone.
+int pin_to(int core) {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  CPU_SET(static_cast<size_t>(core), &cores);
+  return pthread_setaffinity_np(pthread_self(), sizeof(cores), &cores);
 }
 
 void at_exit(int status, void*) { Engine::instance().finalize(status); }
@@ -61,12 +72,15 @@ void Engine::initialize(const EngineOptions& options) {
                       "nothing that could carry messages over it. Build it on the machine with Fujitsu's include folder "
                       "in CXXFLAGS, or leave the choice to the package. [MFUGAKU_COMM_TRANSPORT]");
   options_ = options;
+  check_progress_core();
   check_mpi(MPI_Initialized(&is_initialized), "MPI_Initialized");
   if (is_initialized) {
     check_mpi(MPI_Query_thread(&thread_level_), "MPI_Query_thread");
   } else {
     check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &thread_level_), "MPI_Init_thread");
     owns_mpi_ = true;
+    // Some MPIs report errors of nonblocking collectives there, whatever communicator they belong to.
+    check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   }
   check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &base_), "MPI_Comm_dup");
   check_mpi(MPI_Comm_set_errhandler(base_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
@@ -99,6 +113,7 @@ void Engine::find_nodes() {
 bool Engine::advance(Operation& operation) {
   bool has_moved = false;
   try {
+    const bool may_be_over = !operation.beside || operation.beside->advance(has_moved);
     if (operation.poll) {
       if (!operation.poll->advance(has_moved)) return has_moved;
       if (const char* way = operation.poll->way()) operation.way = way;
@@ -134,24 +149,33 @@ bool Engine::advance(Operation& operation) {
       const Operation::Stage stage = std::move(operation.stages[operation.next_stage++]);
       stage(operation);
     }
+    if (!may_be_over) return has_moved;
+    operation.beside.reset();
   } catch (const std::exception& failure) {
     operation.error = std::string("failed: ") + failure.what() + ".";
-    if (operation.poll && !operation.poll->is_holding_memory()) operation.poll.reset();
+    for (std::shared_ptr<Poll>* poll : {&operation.poll, &operation.beside})
+      if (*poll && !(*poll)->is_holding_memory()) poll->reset();
+    if (operation.on_failure) operation.on_failure(failure.what());
   }
   operation.end_s = now_s();
   return true;
 }
 
-// Other ranks may still come to a collective that this one has given up; later ones of the group wait behind it.
+// Other ranks may still come to a collective that this one has given up; later ones of the group wait behind it. What
+// MPI still reads or writes must stay, whatever else goes wrong.
 void Engine::advance_abandoned(std::vector<OperationPtr>& finished) {
-  const auto goes_on = [](const OperationPtr& operation) {
-    if (!operation->poll) return true;
+  const auto is_over = [](Poll& poll) {
     bool has_moved = false;
     try {
-      return !operation->poll->advance(has_moved);
+      return poll.advance(has_moved);
     } catch (const std::exception&) {
-      return false;
+      return !poll.is_holding_memory();
     }
+  };
+  const auto goes_on = [&](const OperationPtr& operation) {
+    for (std::shared_ptr<Poll>* poll : {&operation->poll, &operation->beside})
+      if (*poll && is_over(**poll)) poll->reset();
+    return operation->has_open_work();
   };
   const auto first = std::stable_partition(abandoned_.begin(), abandoned_.end(), goes_on);
   std::move(first, abandoned_.end(), std::back_inserter(finished));
@@ -183,13 +207,16 @@ void Engine::submit(const OperationPtr& operation) {
   if (options_.progress_thread) thread_wakes_.notify_one();
 }
 
-bool Engine::progress() {
-  std::vector<OperationPtr> finished, late;
+bool Engine::progress() { return progress(nullptr); }
+
+bool Engine::progress(const Operation* awaited) {
+  std::vector<OperationPtr> finished, released, late;
   std::vector<std::function<void()>> callbacks;
   bool has_moved = false;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!ready_.load()) return false;
+    if (awaited != nullptr && flight_.is_open()) flight_.wait(*awaited, now_s());
     for (const OperationPtr& operation : active_) {
       if (operation->end_s == 0) has_moved |= advance(*operation);
       if (operation->end_s == 0) give_up_if_late(*operation);
@@ -201,10 +228,7 @@ bool Engine::progress() {
     active_.erase(first, active_.end());
     num_active_.store(active_.size());
     for (const OperationPtr& operation : finished) {
-      const bool has_open_requests =
-          std::any_of(operation->requests.begin(), operation->requests.end(),
-                      [](MPI_Request request) { return request != MPI_REQUEST_NULL; });
-      if (has_open_requests || operation->poll) abandoned_.push_back(operation);
+      (operation->has_open_work() ? abandoned_ : released).push_back(operation);
       for (auto& callback : operation->callbacks) callbacks.push_back(std::move(callback));
       operation->callbacks.clear();
       flight_.end(*operation);
@@ -218,9 +242,9 @@ bool Engine::progress() {
     if (recorder_.is_tracing())
       recorder_.trace({operation->group, operation->name, operation->sequence, operation->num_bytes, operation->start_s,
                        std::min(wait_start_s, operation->end_s), operation->end_s, operation->way});
-    if (operation->requests.empty() && !operation->poll) operation->keep.clear();
     operation->stages.clear();
   }
+  for (const OperationPtr& operation : released) operation->keep.clear();
   for (const auto& callback : callbacks) {
     callback();
     --num_callbacks_;
@@ -228,20 +252,26 @@ bool Engine::progress() {
   return has_moved || !finished.empty();
 }
 
+void Engine::poke() {
+  if (num_active_.load(std::memory_order_relaxed) == 0 || thread_level_ < MPI_THREAD_SERIALIZED) return;
+  std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+  if (!lock.owns_lock() || !ready_.load()) return;
+  for (const OperationPtr& operation : active_)
+    if (operation->end_s == 0) advance(*operation);
+}
+
 void Engine::wait(const std::vector<OperationPtr>& operations, double timeout_s) {
   for (const OperationPtr& operation : operations) {
     const double begin_s = now_s();
     double unset = 0;
-    if (operation->wait_start_s.compare_exchange_strong(unset, begin_s)) flight_.wait(*operation, begin_s);
+    operation->wait_start_s.compare_exchange_strong(unset, begin_s);
     const double limit_s = timeout_s > 0 ? timeout_s : operation->timeout_s;
     Backoff backoff(spin_s_.load());
     while (!operation->done.load(std::memory_order_acquire)) {
-      if (progress()) backoff.reset();
+      if (progress(operation.get())) backoff.reset();
       if (operation->done.load(std::memory_order_acquire)) break;
       if (!ready_.load()) throw CommFailure(operation->describe() + " cannot finish: MPI is finalised.");
-      const double time_s = now_s();
-      flight_.beat(time_s);
-      if (time_s - begin_s > limit_s) {
+      if (now_s() - begin_s > limit_s) {
         recorder_.add_wait(*operation->group, operation->name, now_s() - begin_s);
         throw CommFailure(operation->describe() + " " + Operation::describe_timeout(limit_s));
       }
@@ -290,6 +320,19 @@ void Engine::record_flight(const std::string& path) {
   });
 }
 
+// Before MPI starts, since a rank that fails alone leaves the others waiting; on a thread of its own, to be left as it
+// is. Cores of the system, as the assistant cores of an A64FX, need not be among those that the process was bound to.
+void Engine::check_progress_core() const {
+  const int core = options_.progress_core;
+  if (core < 0) return;
+  int refusal = core < CPU_SETSIZE ? 0 : EINVAL;
+  if (refusal == 0) std::thread([&] { refusal = pin_to(core); }).join();
+  if (refusal == 0) return;
+  throw CommFailure("the progress thread may not run on core " + std::to_string(core) + " (" + std::strerror(refusal) +
+                    "). It would take its time from the threads that compute. Name a core that this process may use "
+                    "and that does not compute, or unset the variable. [MFUGAKU_COMM_PROGRESS_CORE]");
+}
+
 void Engine::start_thread() {
   std::lock_guard<std::mutex> lock(thread_mutex_);
   if (thread_.joinable() || thread_level_ < MPI_THREAD_SERIALIZED) return;
@@ -298,7 +341,8 @@ void Engine::start_thread() {
 }
 
 void Engine::run_thread() {
-  Backoff backoff(0);
+  if (options_.progress_core >= 0) pin_to(options_.progress_core);
+  Backoff backoff(options_.progress_core >= 0 ? 2e-3 : 0);  // a core of its own need not be given away at once
   while (true) {
     {
       std::unique_lock<std::mutex> lock(thread_mutex_);
@@ -388,3 +432,5 @@ void Engine::abort(const std::string& message, int code) {
 }
 
 }  // namespace mfugaku::comm
+
+void mfugaku_comm_poke() { mfugaku::comm::Engine::instance().poke(); }

@@ -25,6 +25,7 @@ namespace mfugaku::comm {
 
 struct EngineOptions {
   bool progress_thread = false;
+  int progress_core = -1;  // where that thread runs, alone if it is to help; -1: wherever the process may
   bool tracing = false;
   double timeout_s = 1800;  // of operations outside any group, and of the last barrier before MPI_Finalize
   bool shared_memory = true;  // between ranks of one node
@@ -62,6 +63,9 @@ class Engine {
   void submit(const OperationPtr& operation);
   // Drives every operation in flight once; true when at least one of them ended or got further through shared memory.
   bool progress();
+  // Drives what is in flight a little, if nobody else does at the moment: for long computations between two tiles, from
+  // any thread. Ends no operation, calls nobody back and never waits, so it costs a few tests.
+  void poke();
   // Waits until all are over. Throws CommFailure on an MPI error or after `timeout_s` (0: each operation's own).
   void wait(const std::vector<OperationPtr>& operations, double timeout_s = 0);
   // Calls `callback` (from any thread, no lock held) when the operation is over, at once if it is. A thread drives
@@ -87,9 +91,11 @@ class Engine {
   void record_flight(const std::string& path);
 
  private:
-  bool advance(Operation& operation);  // true when it ended or got further through shared memory
+  bool progress(const Operation* awaited);  // the one that the caller waits for, for the record, or null
+  bool advance(Operation& operation);       // true when it ended or got further through shared memory
   void advance_abandoned(std::vector<OperationPtr>& finished);
   void give_up_if_late(Operation& operation);
+  void check_progress_core() const;
   void start_thread();
   void run_thread();
   void find_nodes();
@@ -132,3 +138,6 @@ class Backoff {
 };
 
 }  // namespace mfugaku::comm
+
+// Engine::poke of this process, for code that knows it by name only.
+extern "C" __attribute__((visibility("default"))) void mfugaku_comm_poke();

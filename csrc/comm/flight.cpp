@@ -155,8 +155,10 @@ void Flight::begin(Operation& operation) {
 }
 
 void Flight::wait(const Operation& operation, double time_s) {
+  if (!is_open()) return;
   Slot* slot = find(operation.flight_number);
   if (slot != nullptr && slot->wait_start_s == 0) slot->wait_start_s = time_s;
+  header_->beat_s = time_s;
 }
 
 void Flight::end(const Operation& operation) {
@@ -167,10 +169,6 @@ void Flight::end(const Operation& operation) {
   slot->has_failed = !operation.error.empty();
   slot->is_over = 1;
   header_->beat_s = operation.end_s;
-}
-
-void Flight::beat(double time_s) {
-  if (is_open()) header_->beat_s = time_s;
 }
 
 void Flight::finish(Ending ending) {

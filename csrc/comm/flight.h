@@ -29,10 +29,9 @@ class Flight {
 
   // Sets `operation.flight_number`; the other two find the operation by it, if the ring still has it.
   void begin(Operation& operation);
+  // That this rank is alive and waits for it.
   void wait(const Operation& operation, double time_s);
   void end(const Operation& operation);
-  // That this rank is alive and waits.
-  void beat(double time_s);
   void finish(Ending ending);
 
  private:

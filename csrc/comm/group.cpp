@@ -111,6 +111,7 @@ void Group::connect() {
   const bool is_within_node = ranks_per_node_ == size();
   channel_ = Channel::connect(comm_, rank_, size(), engine.may_share_memory() && is_within_node, run);
   if (!channel_ && size() > 1 && engine.wants_utofu()) mesh_ = connect_utofu(comm_, rank_, size(), run);
+  notes_ = std::make_shared<FailureNotes>(comm_, rank_, size(), engine.max_tag());
 }
 
 OperationPtr Group::new_operation(const char* operation, int64_t num_bytes, const Call& call) {
@@ -143,6 +144,15 @@ OperationPtr Group::new_point_to_point(const char* operation, int64_t num_bytes,
   return result;
 }
 
+// The last two tags belong to failure notes and tickets. All members begin collectives in the same order, so one tag
+// does for all tickets.
+void Group::agree(Operation& collective, const Ticket& ticket) {
+  if (size() == 1) return;
+  collective.beside =
+      std::make_shared<Agreement>(notes_, comm_, rank_, size(), Engine::instance().max_tag() - 1, ticket);
+  collective.on_failure = [notes = notes_](const std::string& reason) { notes->send(reason); };
+}
+
 // Of the tags of collectives, the upper half belongs to schedules.
 int Group::tag_of(const Operation& collective) const {
   const int first = max_user_tag() + 1, end = first + (Engine::instance().max_tag() - first) / 2;
@@ -150,7 +160,7 @@ int Group::tag_of(const Operation& collective) const {
 }
 
 int Group::take_tags(int num_tags) {
-  const int begin = max_user_tag() + 1, max_tag = Engine::instance().max_tag();
+  const int begin = max_user_tag() + 1, max_tag = Engine::instance().max_tag() - 1;
   const int first = begin + (max_tag - begin) / 2, available = max_tag - first;
   if (num_tags > available)
     throw std::invalid_argument("a schedule of " + std::to_string(num_tags) + " strands needs as many tags, but this "

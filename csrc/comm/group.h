@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "agreement.h"
 #include "engine.h"
 #include "schedule/choice.h"
 #include "shared/channel.h"
@@ -59,6 +60,9 @@ class Group : public std::enable_shared_from_this<Group> {
   // A new operation of this group, not yet submitted. Collectives are numbered alike on all members.
   OperationPtr new_collective(const char* operation, int64_t num_bytes, const Call& call);
   OperationPtr new_point_to_point(const char* operation, int64_t num_bytes, int peer, const Call& call);
+  // Lets the members find out, beside the work, whether they mean the same collective; needless where it goes through
+  // shared memory.
+  void agree(Operation& collective, const Ticket& ticket);
   // The tag for the messages of a collective, distinct for those in flight together.
   int tag_of(const Operation& collective) const;
   // Frees the communicator; to be called in the same order on all members. Later calls on the group throw.
@@ -82,6 +86,7 @@ class Group : public std::enable_shared_from_this<Group> {
   int ranks_per_node_ = 1;
   DataType wire_ = DataType::Float32;
   std::unique_ptr<const schedule::Choice> lanes_;
+  std::shared_ptr<FailureNotes> notes_;
   uint32_t flight_number_ = 0;
   std::atomic<uint64_t> num_collectives_{0}, num_point_to_point_{0};
   int num_tags_taken_ = 0;

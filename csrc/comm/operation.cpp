@@ -1,5 +1,6 @@
 #include "operation.h"
 
+#include <algorithm>
 #include <sstream>
 
 namespace mfugaku::comm {
@@ -10,6 +11,11 @@ void check_mpi(int code, const char* call) {
   int length = 0;
   MPI_Error_string(code, text, &length);
   throw CommFailure(std::string(call) + " failed: " + std::string(text, static_cast<size_t>(length)));
+}
+
+bool Operation::has_open_work() const {
+  const auto is_open = [](MPI_Request request) { return request != MPI_REQUEST_NULL; };
+  return poll || beside || std::any_of(requests.begin(), requests.end(), is_open);
 }
 
 std::string Operation::describe() const {

@@ -40,6 +40,7 @@ struct Operation {
   // The work. First `poll`, if there is one, then the stages: a stage posts requests (or none) and is followed by the
   // next one when all of them are complete.
   std::shared_ptr<Poll> poll;
+  std::shared_ptr<Poll> beside;  // looked after as long as the others are open; they are over when it is, too
   std::vector<Stage> stages;
   size_t next_stage = 0;
   std::vector<MPI_Request> requests;
@@ -50,6 +51,7 @@ struct Operation {
   // The outcome, to be read once `done` is true. `error` is what happened to it, a sentence without its subject.
   std::atomic<bool> done{false};
   std::string error;
+  std::function<void(const std::string& reason)> on_failure;  // under the engine's lock; not for those given up in time
   int source = -1;
   std::vector<std::function<void()>> callbacks;  // guarded by the engine's lock until done
 
@@ -58,6 +60,8 @@ struct Operation {
     expected_bytes.push_back(expected);
   }
   void hold(std::shared_ptr<void> memory) { keep.push_back(std::move(memory)); }
+  // Whether MPI or others may still read or write what it holds.
+  bool has_open_work() const;
 
   // "all_reduce number 7 of group 'tp' (rank 1 of 4, with all ranks, 1024 bytes)"
   std::string describe() const;

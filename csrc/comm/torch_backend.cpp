@@ -413,17 +413,18 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.def(
       "initialize",
       [](bool progress_thread, bool tracing, double timeout_s, bool shared_memory, bool utofu,
-         const std::string& algorithms, int ranks_per_node) {
+         const std::string& algorithms, int ranks_per_node, int progress_core) {
         return translated([&] {
           Engine& engine = Engine::instance();
           if (!engine.is_ready()) schedule::ChoiceTable::instance().set(algorithms);
-          engine.initialize({progress_thread, tracing, timeout_s, shared_memory, utofu, ranks_per_node});
+          engine.initialize(
+              {progress_thread, progress_core, tracing, timeout_s, shared_memory, utofu, ranks_per_node});
           return std::make_pair(engine.rank(), engine.size());
         });
       },
       py::arg("progress_thread"), py::arg("tracing"), py::arg("timeout_s"),
       py::arg("shared_memory") = true, py::arg("utofu") = false, py::arg("algorithms") = "",
-      py::arg("ranks_per_node") = 0, NoGil(),
+      py::arg("ranks_per_node") = 0, py::arg("progress_core") = -1, NoGil(),
       "Initialises MPI; returns this process's rank in MPI_COMM_WORLD and its size.");
   module.def("world", [] { return std::make_pair(Engine::instance().rank(), Engine::instance().size()); });
   module.def("is_ready", [] { return Engine::instance().is_ready(); });

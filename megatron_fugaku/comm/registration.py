@@ -64,7 +64,9 @@ def _start_mpi() -> tuple[int, int]:
         _warn_without_pmix(extension, info)
         arena.prepare()
     rank, size = extension.initialize(
-        progress_thread=environment.get("MFUGAKU_COMM_PROGRESS_THREAD"),
+        progress_thread=environment.get("MFUGAKU_COMM_PROGRESS_THREAD") or
+        environment.get("MFUGAKU_COMM_PROGRESS_CORE") >= 0,
+        progress_core=environment.get("MFUGAKU_COMM_PROGRESS_CORE"),
         tracing=environment.get("MFUGAKU_COMM_TRACE"),
         timeout_s=environment.get("MFUGAKU_COMM_TIMEOUT_S"),
         shared_memory=transport is not environment.Transport.MPI,

@@ -32,6 +32,7 @@ void post_exchange(Operation& operation, const Group& group, const std::vector<c
 
 OperationPtr broadcast(Group& group, void* data, int64_t num_bytes, int root, const Call& call) {
   OperationPtr operation = group.new_collective("broadcast", num_bytes, call);
+  if (!group.channel()) group.agree(*operation, make_ticket("broadcast", num_bytes, root, {}));
   if (group.channel() && num_bytes > 0)
     operation->poll = shared::broadcast(group.channel(), data, num_bytes, root);
   else if (group.size() > 1)
@@ -54,6 +55,7 @@ OperationPtr all_gather(Group& group, const void* data, const std::vector<void*>
   const auto self = static_cast<size_t>(group.rank());
   const int64_t own_bytes = num_bytes[self], total_bytes = sum_of(num_bytes);
   OperationPtr operation = group.new_collective("all_gather", total_bytes, call);
+  if (!group.channel()) group.agree(*operation, make_ticket("all_gather", total_bytes, 0, num_bytes));
   const bool is_even = std::all_of(num_bytes.begin(), num_bytes.end(), [&](int64_t n) { return n == own_bytes; });
   bool is_overlapping = false;
   for (size_t i = 0; i < outs.size(); ++i)
@@ -115,6 +117,7 @@ OperationPtr all_to_all(Group& group, const std::vector<const void*>& pieces, co
     throw std::invalid_argument("all_to_all: the piece for this rank itself has " + std::to_string(piece_bytes[self]) +
                                 " bytes, but the place for it has " + std::to_string(out_bytes[self]));
   OperationPtr operation = group.new_collective("all_to_all", sum_of(piece_bytes), call);
+  group.agree(*operation, make_ticket("all_to_all", 0, 0, {}));  // each pair of ranks has sizes of its own
   std::vector<const void*> sources = pieces;
   for (size_t i = 0; i < pieces.size(); ++i) {
     bool is_overlapping = false;
@@ -172,6 +175,7 @@ OperationPtr scatter(Group& group, const std::vector<const void*>& pieces, const
 
 OperationPtr barrier(Group& group, const Call& call) {
   OperationPtr operation = group.new_collective("barrier", 0, call);
+  if (!group.channel()) group.agree(*operation, make_ticket("barrier", 0, 0, {}));
   if (group.channel())
     operation->poll = shared::barrier(group.channel());
   else if (group.size() > 1)

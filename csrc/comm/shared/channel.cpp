@@ -83,13 +83,22 @@ void say_once(const std::string& reason) {
 
 Channel::Channel(int rank, int size)
     : rank_(rank),
-      section_bytes_(kSlotBytes / size / 256 * 256),
+      section_bytes_(section_bytes_for(size)),
       segments_(static_cast<size_t>(size)),
       data_(static_cast<size_t>(size), nullptr) {}
 
-size_t Channel::segment_bytes() const {
-  const auto num_bytes = static_cast<size_t>(kFirstSlot + kNumSlots * (kInputStride + section_bytes_ + 256));
+size_t Channel::segment_bytes(int size) {
+  const auto num_bytes = static_cast<size_t>(kFirstSlot + kNumSlots * (kInputStride + section_bytes_for(size) + 256));
   return (num_bytes + 4095) / 4096 * 4096;
+}
+
+std::shared_ptr<Channel> Channel::over(int rank, const std::vector<char*>& segments, std::vector<char*> arenas,
+                                       std::vector<int32_t> processes) {
+  std::shared_ptr<Channel> channel(new Channel(rank, static_cast<int>(segments.size())));
+  channel->data_ = segments;
+  channel->arenas_ = std::move(arenas);
+  channel->processes_ = std::move(processes);
+  return channel;
 }
 
 std::shared_ptr<Channel> Channel::connect(MPI_Comm comm, int rank, int size, bool is_wanted, const Run& run) {
@@ -99,7 +108,7 @@ std::shared_ptr<Channel> Channel::connect(MPI_Comm comm, int rank, int size, boo
   const auto self = static_cast<size_t>(rank);
   if (is_wanted) {
     try {
-      channel->segments_[self] = SharedMemory::create("mfugaku group", channel->segment_bytes());
+      channel->segments_[self] = SharedMemory::create("mfugaku group", segment_bytes(size));
     } catch (const std::exception& error) {
       reason = error.what();
     }
@@ -138,6 +147,20 @@ std::shared_ptr<Channel> Channel::connect(MPI_Comm comm, int rank, int size, boo
   for (size_t member = 0; member < cards.size(); ++member) channel->data_[member] = channel->segments_[member].data();
   if (!has_core_for_each(cards)) Engine::instance().yield_at_once();
   return channel;
+}
+
+void Channel::break_off(const std::string& reason) {
+  if (!failure_.empty()) return;
+  failure_ = reason;
+  Failure& own = failure_of(rank_);
+  reason.copy(own.reason, sizeof(own.reason) - 1);
+  own.is_there.store(1, std::memory_order_release);
+}
+
+void Channel::look_for_failures() {
+  for (int member = 0; failure_.empty() && member < size(); ++member)
+    if (failure_of(member).is_there.load(std::memory_order_acquire) != 0)
+      failure_ = "rank " + std::to_string(member) + " of the group says: " + failure_of(member).reason;
 }
 
 bool Channel::is_free(uint64_t chunk) {

@@ -19,16 +19,10 @@
 #include <vector>
 
 #include "../operation.h"
+#include "../ticket.h"
 #include "memory.h"
 
 namespace mfugaku::comm {
-
-// What a member says about the collective that a chunk begins; all members must say the same.
-struct Ticket {
-  char name[24] = "";
-  int64_t num_bytes = 0;
-  uint64_t signature = 0;  // over all that must be alike on all members
-};
 
 class Channel {
  public:
@@ -42,6 +36,11 @@ class Channel {
   // Collective over the members of `comm`. Null when they are not all on one node, when one of them does not wish it,
   // or when the system does not let them share memory; the latter is said once per process.
   static std::shared_ptr<Channel> connect(MPI_Comm comm, int rank, int size, bool is_wanted, const Run& run);
+  // A channel over zeroed memory of segment_bytes(size) for each member, which outlives it; members may be threads of
+  // one process. `arenas` and `processes` by member, or empty.
+  static std::shared_ptr<Channel> over(int rank, const std::vector<char*>& segments, std::vector<char*> arenas,
+                                       std::vector<int32_t> processes);
+  static size_t segment_bytes(int size);
 
   int rank() const { return rank_; }
   int size() const { return static_cast<int>(segments_.size()); }
@@ -53,8 +52,10 @@ class Channel {
   bool has_turn(uint64_t turn) const { return turn == num_turns_over_; }
   void end_turn(uint64_t next_chunk) { next_chunk_ = next_chunk, ++num_turns_over_; }
   uint64_t next_chunk() const { return next_chunk_; }
-  // After an error the members no longer agree on the chunks: later collectives are to fail with this reason.
-  void break_off(std::string reason) { failure_ = std::move(reason); }
+  // After an error the members no longer agree on the chunks: later collectives are to fail with this reason, here and
+  // on the other members, which look for it while they wait.
+  void break_off(const std::string& reason);
+  void look_for_failures();
   const std::string& failure() const { return failure_; }
 
   // Slots. Others' may be read when they have posted, one's own written when the chunk's slot is free.
@@ -83,12 +84,16 @@ class Channel {
     alignas(64) std::atomic<uint64_t> stamp;  // 1 + the number of the chunk that stands here
     Ticket ticket;
   };
+  struct Failure {
+    alignas(64) std::atomic<uint64_t> is_there;
+    char reason[448];
+  };
   static_assert(sizeof(SlotHeader) == 64 && std::atomic<uint64_t>::is_always_lock_free);
   static constexpr int64_t kFirstSlot = 4096;
   static constexpr int64_t kInputStride = kSlotBytes + 256;
 
   Channel(int rank, int size);
-  size_t segment_bytes() const;
+  static int64_t section_bytes_for(int size) { return kSlotBytes / size / 256 * 256; }
   char* slot(int member, uint64_t chunk) const {
     return data_[static_cast<size_t>(member)] + kFirstSlot + static_cast<int64_t>(chunk % kNumSlots) * kInputStride;
   }
@@ -102,6 +107,9 @@ class Channel {
   }
   std::atomic<uint64_t>& finished(int member) const {
     return *reinterpret_cast<std::atomic<uint64_t>*>(data_[static_cast<size_t>(member)]);
+  }
+  Failure& failure_of(int member) const {
+    return *reinterpret_cast<Failure*>(data_[static_cast<size_t>(member)] + 64);
   }
   static bool is_stamped(const SlotHeader& header, uint64_t chunk) {
     return header.stamp.load(std::memory_order_acquire) > chunk;

@@ -1,7 +1,6 @@
 #include "collectives.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <cstring>
 
 #include "../collectives/messages.h"
@@ -28,25 +27,6 @@ int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
 // How many of `total` elements are left from `begin` on, at most `most`.
 int64_t left_of(int64_t total, int64_t begin, int64_t most) {
   return std::max<int64_t>(0, std::min(most, total - begin));
-}
-
-// FNV-1a over everything that must be alike.
-Ticket make_ticket(const char* name, int64_t num_bytes, int64_t argument, const std::vector<int64_t>& sizes) {
-  Ticket ticket;
-  std::snprintf(ticket.name, sizeof(ticket.name), "%s", name);
-  ticket.num_bytes = num_bytes;
-  uint64_t hash = 14695981039346656037ull;
-  const auto mix = [&hash](int64_t value) { hash = (hash ^ static_cast<uint64_t>(value)) * 1099511628211ull; };
-  for (const char* letter = name; *letter != '\0'; ++letter) mix(*letter);
-  mix(num_bytes);
-  mix(argument);
-  for (const int64_t size : sizes) mix(size);
-  ticket.signature = hash;
-  return ticket;
-}
-
-int64_t number_of(DataType type, Reduction reduction) {
-  return 64 * static_cast<int64_t>(type) + static_cast<int64_t>(reduction);
 }
 
 // What the transfers that reduce have in common.

@@ -1,11 +1,13 @@
 #include "transfer.h"
 
-#include <cstring>
 #include <string>
 
 namespace mfugaku::comm {
 
 bool Transfer::advance(bool& has_moved) {
+  // Waits this often between two looks at all members.
+  constexpr int kAdvancesBetweenLooks = 64;
+  if (++num_advances_ % kAdvancesBetweenLooks == 0) channel_->look_for_failures();
   if (!channel_->failure().empty())
     throw CommFailure("an earlier collective of this group failed: " + channel_->failure());
   if (!is_queued_) queue(channel_->take_turn());
@@ -17,7 +19,7 @@ bool Transfer::advance(bool& has_moved) {
   try {
     while (step()) has_moved = true;
   } catch (const std::exception& error) {
-    if (channel_->failure().empty()) channel_->break_off(error.what());
+    channel_->break_off(error.what());
     throw;
   }
   if ((has_spread_ ? num_spread_ : num_taken_) < num_chunks_) return false;
@@ -70,13 +72,8 @@ bool Transfer::have_all(bool (Channel::*has_done)(int, uint64_t) const, uint64_t
 void Transfer::check_tickets() const {
   for (int member = 0; member < channel_->size(); ++member) {
     if (source_ >= 0 && member != source_) continue;
-    const Ticket& other = channel_->ticket(member, first_chunk_);
-    if (other.signature == ticket_.signature) continue;
-    std::string reason = "rank " + std::to_string(member) + " of the group is in " + other.name + " of " +
-                         std::to_string(other.num_bytes) + " bytes, this rank in " + ticket_.name + " of " +
-                         std::to_string(ticket_.num_bytes);
-    if (other.num_bytes == ticket_.num_bytes && std::strcmp(other.name, ticket_.name) == 0)
-      reason += ", but with another type, reduction or root";
+    const std::string reason = describe_difference(ticket_, member, channel_->ticket(member, first_chunk_));
+    if (reason.empty()) continue;
     channel_->break_off(reason);
     throw CommFailure(reason + "; all members must call the same collectives with the same arguments");
   }

@@ -48,6 +48,7 @@ class Transfer : public Poll {
   int source_;
   bool is_queued_ = false, is_running_ = false;
   uint64_t turn_ = 0, first_chunk_ = 0;
+  int num_advances_ = 0;
   int64_t num_filled_ = 0, num_taken_ = 0, num_spread_ = 0;
 };
 
