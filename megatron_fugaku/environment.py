@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from megatron_fugaku.errors import EnvironmentError
+from megatron_fugaku.mpi_families import FAMILY_TITLES
 
 PREFIX = "MFUGAKU_"
 
@@ -37,6 +38,18 @@ class Transport(enum.Enum):
 
     def __repr__(self) -> str:
         return repr(self.value)
+
+
+class MpiFamily(str):
+    """Nothing, or a family of MPI libraries for which the backend can be built; ValueError on others."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str = "") -> MpiFamily:
+        """Check the name."""
+        if text and text not in FAMILY_TITLES:
+            raise ValueError(f"{text!r} is none of {', '.join(FAMILY_TITLES)}")
+        return super().__new__(cls, text)
 
 
 class AlgorithmRules(str):
@@ -80,6 +93,9 @@ VARIABLES: dict[str, Variable] = {
         Variable("MFUGAKU_COMM_ALGORITHM", AlgorithmRules, AlgorithmRules(),
                  "Algorithms of collectives between nodes, as in `all_reduce=ring,reduce_scatter:65536=lanes:2x3`; "
                  "alike on all ranks."),
+        Variable("MFUGAKU_MPI", MpiFamily, MpiFamily(),
+                 "Which build of the MPI backend to load, as in `mpich`; empty: that of the MPI which started the "
+                 "process."),
         Variable("MFUGAKU_MPIRUN", str, "", "Path of the mpirun that `mfugaku launch local` uses; empty: found."),
         Variable("MFUGAKU_LAUNCH_ID", str, "", "Set by `mfugaku launch local` to know its own processes again."),
         Variable("MFUGAKU_CACHE", str, "~/.cache/mfugaku", "Where downloaded corpus packages are kept."),

@@ -17,18 +17,12 @@
 #include <thread>
 #include <vector>
 
+#include "core.h"
 #include "flight.h"
 #include "operation.h"
 #include "record.h"
 
 namespace mfugaku::comm {
-
-struct EngineOptions {
-  bool progress_thread = false;
-  bool tracing = false;
-  double timeout_s = 1800;  // of operations outside any group, and of the last barrier before MPI_Finalize
-  bool shared_memory = true;  // between ranks of one node
-};
 
 class Engine {
  public:

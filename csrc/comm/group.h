@@ -9,16 +9,11 @@
 #include <string>
 #include <vector>
 
+#include "core.h"
 #include "engine.h"
 #include "shared/channel.h"
 
 namespace mfugaku::comm {
-
-// How one call is to be run: its timeout (0: the group's) and the owners of the memory it touches.
-struct Call {
-  double timeout_s = 0;
-  Keep keep;
-};
 
 class Group : public std::enable_shared_from_this<Group> {
  public:

@@ -1,5 +1,6 @@
 // c10d's Backend on top of the communication core, and the Python module. This is the one translation unit that knows
-// torch, with torch_tensors.h and torch_work.h: it is slow to compile, so what needs no torch header belongs elsewhere.
+// torch, with torch_tensors.h and torch_work.h, and it knows no MPI: it is slow to compile, and one object of it serves
+// every MPI. What needs no torch header belongs elsewhere.
 #include <ATen/ops/from_blob.h>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/utils/pybind.h>
@@ -26,7 +27,7 @@ class MpiBackend : public c10d::Backend {
  public:
   MpiBackend(std::string name, std::vector<int> mpi_ranks, int rank, double timeout_s)
       : Backend(rank, static_cast<int>(mpi_ranks.size())),
-        group_(translated([&] { return Group::create(name, std::move(mpi_ranks), rank, timeout_s); })),
+        group_(translated([&] { return create_group(name, std::move(mpi_ranks), rank, timeout_s); })),
         options_(c10::make_intrusive<Options>("mfugaku", to_milliseconds(timeout_s))) {
     options_->group_name = name;
     init();
@@ -38,12 +39,12 @@ class MpiBackend : public c10d::Backend {
   c10d::ErrorType getError() override { return c10d::ErrorType::SUCCESS; }
   void setTimeout(std::chrono::milliseconds timeout) override {
     options_->timeout = timeout;
-    group_->set_timeout_s(std::chrono::duration<double>(timeout).count());
+    set_timeout_s(*group_, std::chrono::duration<double>(timeout).count());
   }
   void setSequenceNumberForGroup() override {}
-  uint64_t getSequenceNumberForGroup() override { return group_->num_collectives(); }
-  std::string transport() const { return group_->channel() ? "shared memory" : "MPI"; }
-  void shutdown() override { translated([&] { group_->shut_down(); }); }
+  uint64_t getSequenceNumberForGroup() override { return num_collectives_of(*group_); }
+  std::string transport() const { return shares_memory(*group_) ? "shared memory" : "MPI"; }
+  void shutdown() override { translated([&] { shut_down(*group_); }); }
 
   // Reductions.
 
@@ -396,24 +397,22 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
       "initialize",
       [](bool progress_thread, bool tracing, double timeout_s, bool shared_memory, const std::string& algorithms) {
         return translated([&] {
-          Engine& engine = Engine::instance();
-          if (!engine.is_ready()) schedule::ChoiceTable::instance().set(algorithms);
-          engine.initialize({progress_thread, tracing, timeout_s, shared_memory});
-          return std::make_pair(engine.rank(), engine.size());
+          if (!is_ready()) schedule::ChoiceTable::instance().set(algorithms);
+          return initialize({progress_thread, tracing, timeout_s, shared_memory});
         });
       },
       py::arg("progress_thread"), py::arg("tracing"), py::arg("timeout_s"),
       py::arg("shared_memory") = true, py::arg("algorithms") = "", NoGil(),
       "Initialises MPI; returns this process's rank in MPI_COMM_WORLD and its size.");
-  module.def("world", [] { return std::make_pair(Engine::instance().rank(), Engine::instance().size()); });
-  module.def("is_ready", [] { return Engine::instance().is_ready(); });
-  module.def("thread_level", [] { return Engine::instance().thread_level(); });
+  module.def("world", &world);
+  module.def("is_ready", &is_ready);
+  module.def("thread_level", &thread_level);
   module.def("all_gather_int", [](int value) { return translated([&] { return all_gather_int(value); }); }, NoGil());
   module.def("broadcast_text",
              [](const std::string& text, int root) { return translated([&] { return broadcast_text(text, root); }); },
              NoGil());
-  module.def("stop_thread", [] { Engine::instance().stop_thread(); }, NoGil());
-  module.def("abort", [](const std::string& message, int code) { Engine::instance().abort(message, code); }, NoGil());
+  module.def("stop_thread", &stop_thread, NoGil());
+  module.def("abort", &abort_job, NoGil());
 
   module.def("arena_empty", &arena_empty, "A tensor of `count` elements in the arena, of the other tensor's type.");
   module.def("arena_holds", [](const at::Tensor& tensor) {
@@ -427,23 +426,20 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   });
   module.def("mpi_library_version", &mpi_library_version);
 
-  module.def("record_flight", [](const std::string& path) { Engine::instance().record_flight(path); }, NoGil());
-  module.def("describe_group", [](const std::string& name, const std::string& description) {
-    Engine& engine = Engine::instance();
-    engine.locked([&] { engine.flight().describe_group(name, description); });
-  }, NoGil());
+  module.def("record_flight", &record_flight, NoGil());
+  module.def("describe_group", &describe_group, NoGil());
 
   module.def("statistics", [] {
     py::list rows;
-    for (const auto& [key, totals] : Engine::instance().recorder().totals())
+    for (const auto& [key, totals] : recorder().totals())
       rows.append(py::make_tuple(key.first, key.second, totals.num_calls, totals.num_bytes, totals.wait_s));
     return rows;
   });
-  module.def("reset_statistics", [] { Engine::instance().recorder().reset_totals(); });
-  module.def("set_tracing", [](bool on) { Engine::instance().recorder().set_tracing(on); });
+  module.def("reset_statistics", [] { recorder().reset_totals(); });
+  module.def("set_tracing", [](bool on) { recorder().set_tracing(on); });
   module.def("drain_trace", [] {
     py::list rows;
-    for (const TraceEvent& event : Engine::instance().recorder().drain_trace())
+    for (const TraceEvent& event : recorder().drain_trace())
       rows.append(py::make_tuple(*event.group, event.operation, event.sequence, event.num_bytes, event.start_s,
                                  event.wait_start_s, event.end_s));
     return rows;
@@ -454,7 +450,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.def("set_algorithms",
              [](const std::string& text) { translated([&] { schedule::ChoiceTable::instance().set(text); }); },
              "For tests: as MFUGAKU_COMM_ALGORITHM; alike on all ranks, with no collective in flight.");
-  module.def("set_max_count", [](int64_t count) { Engine::instance().set_max_count(count); },
+  module.def("set_max_count", &set_max_count,
              "For tests: the largest count handed to one MPI call.");
   module.def("convert", &convert, "For tests: float32 to or from float16 or bfloat16, into the second tensor.");
 }

@@ -17,7 +17,7 @@ class MpiWork : public c10d::Work {
       : Work(rank, type), operations_(std::move(operations)), outputs_(std::move(outputs)) {}
 
   bool isCompleted() override {
-    if (!is_done()) Engine::instance().progress();
+    if (!is_done()) drive_all();
     return is_done();
   }
   bool isSuccess() const override { return is_done() && first_error().empty(); }
@@ -25,14 +25,14 @@ class MpiWork : public c10d::Work {
     if (!is_done() || first_error().empty()) return nullptr;
     return as_torch_error(first_error());
   }
-  int sourceRank() const override { return operations_.empty() ? -1 : operations_.front()->source; }
+  int sourceRank() const override { return operations_.empty() ? -1 : source_of(*operations_.front()); }
   Tensors result() override { return outputs_; }
   void synchronize() override { wait(); }
   bool wait(std::chrono::milliseconds timeout = kNoTimeout) override {
-    translated([&] { Engine::instance().wait(operations_, std::chrono::duration<double>(timeout).count()); });
+    translated([&] { wait_for(operations_, std::chrono::duration<double>(timeout).count()); });
     return true;
   }
-  uint64_t getSequencenumber() const override { return operations_.empty() ? 0 : operations_.front()->sequence; }
+  uint64_t getSequencenumber() const override { return operations_.empty() ? 0 : sequence_of(*operations_.front()); }
   void abort() override {
     TORCH_CHECK(false, "MPI has no way to abort one operation; megatron_fugaku.comm.abort() ends the job.");
   }
@@ -50,7 +50,7 @@ class MpiWork : public c10d::Work {
       else
         future->setError(as_torch_error(error));
     };
-    for (const OperationPtr& operation : operations_) Engine::instance().when_done(operation, one_is_done);
+    for (const OperationPtr& operation : operations_) when_done(operation, one_is_done);
     one_is_done();
     return future_;
   }
@@ -58,13 +58,13 @@ class MpiWork : public c10d::Work {
  private:
   bool is_done() const {
     for (const OperationPtr& operation : operations_)
-      if (!operation->done.load(std::memory_order_acquire)) return false;
+      if (!comm::is_done(*operation)) return false;
     return true;
   }
   std::string first_error() const { return first_error_of(operations_); }
   static std::string first_error_of(const std::vector<OperationPtr>& operations) {
     for (const OperationPtr& operation : operations)
-      if (!operation->error.empty()) return operation->describe_failure();
+      if (std::string failure = failure_of(*operation); !failure.empty()) return failure;
     return {};
   }
   static std::exception_ptr as_torch_error(const std::string& message) {

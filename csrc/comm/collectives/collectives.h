@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "../group.h"
+#include "../core.h"
 #include "../types.h"
 
 namespace mfugaku::comm {
