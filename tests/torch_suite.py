@@ -29,6 +29,9 @@ WORKER = Path(__file__).parent / "comm" / "workers" / "torch_suite.py"
 NUM_RANKS = 4  # as many as any case for CPUs asks for
 SILENCE_S = 120  # after which a case that says nothing more is taken for hanging
 
+LEAST_SHARE = 0.95
+LEAST_CASES = 110  # that are for CPUs; fewer mean that the suite no longer runs what it should
+
 #: Why a case cannot run, by what the suite says about it. Whatever none of these matches counts as applicable.
 NOT_FOR_CPUS = (
     ("needs a GPU", r"CUDA|GPU|high priority stream|gpu"),
@@ -38,13 +41,6 @@ NOT_FOR_CPUS = (
 )
 #: Skips because of the backend's name, for which the suite is told another one.
 BY_NAME = r"(?i)gloo"
-
-#: Cases that this backend cannot be asked to pass, and why.
-FOR_GLOO_ALONE = dict.fromkeys((
-    "test_monitored_barrier_gloo", "test_monitored_barrier_gloo_subgroup", "test_monitored_barrier_gloo_rank_0_timeout",
-    "test_monitored_barrier_failure_order", "test_monitored_barrier_wait_all_ranks",
-    "test_monitored_barrier_allreduce_hang", "test_monitored_barrier_allreduce_hang_wait_all_ranks",
-), "torch's monitored_barrier refuses every backend that is not called gloo")
 
 
 @dataclass(frozen=True)
@@ -60,8 +56,6 @@ class Outcome:
         """Why the case is none for this backend on CPUs; empty when it is one, whatever became of it."""
         if self.how != "skipped":
             return ""
-        if self.why in FOR_GLOO_ALONE.values():
-            return self.why
         return next((kind for kind, pattern in NOT_FOR_CPUS if re.search(pattern, self.why)), "")
 
 
@@ -134,9 +128,8 @@ def run_suite(mpirun: str = "mpirun", only: str = "") -> dict[str, Outcome]:
     """Return what became of every case, or of those whose names match ``only``."""
     outcomes = run_cases(mpirun, "mpi")
     again = [case for case, outcome in outcomes.items()
-             if outcome.how == "skipped" and re.search(BY_NAME, outcome.why) and case not in FOR_GLOO_ALONE]
+             if outcome.how == "skipped" and re.search(BY_NAME, outcome.why)]
     outcomes |= run_cases(mpirun, "gloo", again) if again else {}
-    outcomes |= {case: Outcome("skipped", why) for case, why in FOR_GLOO_ALONE.items() if case in outcomes}
     return {case: outcome for case, outcome in outcomes.items() if re.search(only, case)}
 
 
@@ -154,8 +147,23 @@ def render(outcomes: dict[str, Outcome]) -> str:
     lines += [f"  {number:4d} not applicable: {kind}" for kind, number in excuses.most_common()]
     for case, outcome in outcomes.items():
         if outcome.how != "passed" and not outcome.excuse:
-            lines.append(f"{case} {outcome.how}: {outcome.why}")
+            lines.append(f"{case} {outcome.how}: {shorten(outcome.why)}")
     return "\n".join(lines)
+
+
+def check_suite(outcomes: dict[str, Outcome]) -> None:
+    """Fail unless nearly all applicable cases passed and every other has a reason."""
+    applicable, passed = count(outcomes)
+    print(render(outcomes))
+    assert applicable >= LEAST_CASES, render(outcomes)
+    assert passed >= LEAST_SHARE * applicable, render(outcomes)
+    assert all(outcome.why for outcome in outcomes.values() if outcome.how != "passed")
+
+
+def shorten(why: str) -> str:
+    """Return the lines of a failure that say most: of each rank the exception, without advice to run it again."""
+    kept = [line for line in why.splitlines() if line.strip() and not re.match(r"\s|To execute|This message can", line)]
+    return "\n".join(kept)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@
 #include "reduce.h"
 #include "schedule/choice.h"
 #include "shared/arena.h"
+#include "torch_sparse.h"
 #include "torch_stock.h"
 #include "torch_tensors.h"
 #include "torch_work.h"
@@ -49,6 +50,10 @@ class MpiBackend : public c10d::Backend {
   // Reductions.
 
   WorkPtr allreduce(Tensors& tensors, const c10d::AllreduceOptions& options) override {
+    if (tensors.size() == 1 && tensors[0].is_sparse()) {
+      all_reduce_sparse(*this, tensors[0], options);
+      return work(c10d::OpType::ALLREDUCE, {}, tensors);
+    }
     return work(c10d::OpType::ALLREDUCE, {start_all_reduce(only_one(tensors, "all_reduce"), options)}, tensors);
   }
 
@@ -118,7 +123,7 @@ class MpiBackend : public c10d::Backend {
   WorkPtr allgather(std::vector<Tensors>& outputs, Tensors& inputs, const c10d::AllgatherOptions& options) override {
     const at::Tensor& input = only_one(inputs, "all_gather");
     const Tensors& gathered = list_of(outputs, input, size_, "all_gather");
-    return work(c10d::OpType::ALLGATHER, {start_all_gather(gathered, input, options)}, gathered);
+    return work(c10d::OpType::ALLGATHER, {start_all_gather(gathered, input, options)}, gathered, inputs);
   }
 
   // `outputs[r][i]` is what rank r gives as its `inputs[i]`.
@@ -139,7 +144,7 @@ class MpiBackend : public c10d::Backend {
       operations.push_back(start_all_gather(gathered, inputs[i], options));
       all.insert(all.end(), column[0].begin(), column[0].end());
     }
-    return work(c10d::OpType::ALLGATHER_COALESCED, std::move(operations), all);
+    return work(c10d::OpType::ALLGATHER_COALESCED, std::move(operations), all, inputs);
   }
 
   WorkPtr _allgather_base(at::Tensor& output, at::Tensor& input, const c10d::AllgatherOptions& options) override {
@@ -243,6 +248,13 @@ class MpiBackend : public c10d::Backend {
     return work(c10d::OpType::BARRIER, {translated([&] { return comm::barrier(*group_, call_of(options)); })}, {});
   }
 
+  void monitoredBarrier(const c10d::BarrierOptions& options, bool wait_all_ranks) override {
+    const auto timeout = options.timeout == c10d::kUnsetTimeout ? options_->timeout : options.timeout;
+    translated([&] {
+      monitored_barrier(*group_, std::chrono::duration<double>(timeout).count(), wait_all_ranks);
+    });
+  }
+
   // Messages.
 
   WorkPtr send(Tensors& tensors, int to, int tag) override {
@@ -250,7 +262,7 @@ class MpiBackend : public c10d::Backend {
     return work(c10d::OpType::SEND, {translated([&] {
                   return comm::send(*group_, tensor.data_ptr(), bytes_of(tensor), to, tag, message_call(tensor));
                 })},
-                {});
+                {}, tensors);
   }
 
   WorkPtr recv(Tensors& tensors, int from, int tag) override {
@@ -278,7 +290,7 @@ class MpiBackend : public c10d::Backend {
     TORCH_CHECK(is_coalescing_, "endCoalescing was called without startCoalescing.");
     is_coalescing_ = false;
     return c10::make_intrusive<MpiWork>(rank_, c10d::OpType::COALESCED, std::exchange(coalesced_, {}),
-                                        std::exchange(coalesced_outputs_, {}));
+                                        std::exchange(coalesced_outputs_, {}), Tensors());
   }
 
  private:
@@ -287,11 +299,16 @@ class MpiBackend : public c10d::Backend {
   }
 
   WorkPtr work(c10d::OpType type, std::vector<OperationPtr> operations, const Tensors& outputs) {
+    return work(type, std::move(operations), outputs, outputs);
+  }
+
+  WorkPtr work(c10d::OpType type, std::vector<OperationPtr> operations, const Tensors& outputs,
+               const Tensors& inputs) {
     if (is_coalescing_) {
       coalesced_.insert(coalesced_.end(), operations.begin(), operations.end());
       coalesced_outputs_.insert(coalesced_outputs_.end(), outputs.begin(), outputs.end());
     }
-    return c10::make_intrusive<MpiWork>(rank_, type, std::move(operations), outputs);
+    return c10::make_intrusive<MpiWork>(rank_, type, std::move(operations), outputs, inputs);
   }
 
   int root_of(int64_t root, const char* operation) const {

@@ -6,19 +6,30 @@
 #include <torch/csrc/distributed/c10d/Work.hpp>
 
 #include <mutex>
+#include <optional>
 
+#include "torch_profile.h"
 #include "torch_tensors.h"
 
 namespace mfugaku::comm {
 
 class MpiWork : public c10d::Work {
  public:
-  MpiWork(int rank, c10d::OpType type, std::vector<OperationPtr> operations, Tensors outputs)
-      : Work(rank, type), operations_(std::move(operations)), outputs_(std::move(outputs)) {}
+  // `inputs` are for the profiler, which shows their sizes.
+  MpiWork(int rank, c10d::OpType type, std::vector<OperationPtr> operations, Tensors outputs, const Tensors& inputs)
+      : Work(rank, type, is_profiling() ? title_of(type) : nullptr,
+             is_profiling() ? std::optional<Tensors>(inputs) : std::nullopt),
+        operations_(std::move(operations)),
+        outputs_(std::move(outputs)) {
+    if (recordFunctionEndCallback_)
+      recording_ = std::make_shared<Recording>(std::exchange(recordFunctionEndCallback_, nullptr));
+  }
 
   bool isCompleted() override {
     if (!is_done()) drive_all();
-    return is_done();
+    if (!is_done()) return false;
+    end_recording();
+    return true;
   }
   bool isSuccess() const override { return is_done() && first_error().empty(); }
   std::exception_ptr exception() const override {
@@ -30,6 +41,7 @@ class MpiWork : public c10d::Work {
   void synchronize() override { wait(); }
   bool wait(std::chrono::milliseconds timeout = kNoTimeout) override {
     translated([&] { wait_for(operations_, std::chrono::duration<double>(timeout).count()); });
+    end_recording();
     return true;
   }
   uint64_t getSequencenumber() const override { return operations_.empty() ? 0 : sequence_of(*operations_.front()); }
@@ -42,8 +54,10 @@ class MpiWork : public c10d::Work {
     if (future_) return future_;
     future_ = c10::make_intrusive<c10::ivalue::Future>(c10::ListType::create(c10::TensorType::get()));
     auto num_open = std::make_shared<std::atomic<size_t>>(operations_.size() + 1);
-    const auto one_is_done = [num_open, future = future_, outputs = outputs_, operations = operations_] {
+    const auto one_is_done = [num_open, future = future_, outputs = outputs_, operations = operations_,
+                              recording = recording_] {
       if (--*num_open > 0) return;
+      if (recording) recording->end();
       const std::string error = first_error_of(operations);
       if (error.empty())
         future->markCompleted(c10::IValue(outputs));
@@ -56,6 +70,9 @@ class MpiWork : public c10d::Work {
   }
 
  private:
+  void end_recording() const {
+    if (recording_) recording_->end();
+  }
   bool is_done() const {
     for (const OperationPtr& operation : operations_)
       if (!comm::is_done(*operation)) return false;
@@ -77,6 +94,7 @@ class MpiWork : public c10d::Work {
 
   std::vector<OperationPtr> operations_;
   Tensors outputs_;
+  std::shared_ptr<Recording> recording_;  // null unless the profiler runs
   std::mutex future_mutex_;
   c10::intrusive_ptr<c10::ivalue::Future> future_;
 };

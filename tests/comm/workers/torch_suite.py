@@ -2,10 +2,11 @@
 
     mpirun -n 4 python torch_suite.py FOLDER MASK
 
-cases.json in FOLDER lists their names; without it they are all, and rank 0 writes it. FOLDER receives, from every rank, a file of one JSON object a line: the case,
-how it ended ("started", "passed", "skipped", "failed"), torch's reason or the traceback, and the seconds it took. MASK
-is the backend that the suite is told; several of its cases ask that name whether they are to run. What they run on is
-``init_process_group("mpi")`` either way, made anew for every case.
+cases.json in FOLDER lists their names; without it they are all, and rank 0 writes it. FOLDER receives, from every
+rank, a file of one JSON object a line: the case, how it ended ("started", "passed", "skipped", "failed"), torch's
+reason or the traceback, and the seconds it took. MASK is the backend that the suite is told; several of its cases ask
+that name whether they are to run. What they run on is ``init_process_group("mpi")`` either way, made anew for every
+case.
 
 After a case that failed on any rank all of them end: who is where in which collective is no longer known. The caller
 starts the next job with what is left.
@@ -45,10 +46,13 @@ def declare_features(mask: str) -> None:
 
 def build_cases(mask: str) -> type[unittest.TestCase]:
     """Import the suite, which reads its environment then, and return its cases as a class for ranks that exist."""
-    os.environ.update(BACKEND=mask, WORLD_SIZE=str(comm.rank_info().world_size))
+    os.environ.update(BACKEND=mask, WORLD_SIZE=str(comm.rank_info().world_size), INIT_METHOD="file:///of/each/case")
     declare_features(mask)
     from torch.testing._internal.common_utils import TestCase
     from torch.testing._internal.distributed import distributed_test as suite
+
+    # By now it is settled which cases are to run. What they ask for while they do is our backend.
+    suite.BACKEND = os.environ["BACKEND"] = "mpi"
 
     class Cases(TestCase, suite.DistributedTest._DistTestBase):
         """torch's cases, with what its own class for spawned processes would give them."""
@@ -111,13 +115,17 @@ def run_cases(folder: Path, mask: str) -> None:
     torch.set_num_threads(1)
     rank = comm.rank_info().rank
     names = list_cases(folder, cases, rank)
+    # One store for all cases: torch's TCPStore asks the name server about each of its clients, which may take seconds.
+    dist.init_process_group("mpi")
+    store = dist.distributed_c10d._get_default_store()
+    dist.destroy_process_group()
     with (folder / f"rank_{rank}.jsonl").open("w", buffering=1) as report:
         for name in names:
             tell(report, name, "started")
             method = getattr(cases, name)
             if getattr(method, "__unittest_skip__", False):
                 tell(report, name, "skipped", method.__unittest_skip_why__)
-            elif not run_with_all(folder / name, cases(name), report):
+            elif not run_with_all(folder / name, cases(name), dist.PrefixStore(name, store), report):
                 comm.abort(f"{name} failed on a rank")
 
 
@@ -125,7 +133,7 @@ def tell(report, name: str, how: str, why: str = "", seconds: float = 0.0) -> No
     report.write(json.dumps({"case": name, "how": how, "why": why, "seconds": round(seconds, 3)}) + "\n")
 
 
-def run_with_all(folder: Path, case: unittest.TestCase, report) -> bool:
+def run_with_all(folder: Path, case: unittest.TestCase, store: dist.Store, report) -> bool:
     """Run one case on a default group of its own; return whether it failed on no rank."""
     for name in ("barrier", "test_dir"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -133,7 +141,8 @@ def run_with_all(folder: Path, case: unittest.TestCase, report) -> bool:
     before = dict(os.environ)
     try:
         os.environ["TEMP_DIR"] = str(folder)
-        dist.init_process_group("mpi", timeout=GROUP_TIMEOUT)
+        info = comm.rank_info()
+        dist.init_process_group("mpi", store=store, rank=info.rank, world_size=info.world_size, timeout=GROUP_TIMEOUT)
         load_extension().all_gather_int(0)
         how, why = run_case(case)
     except BaseException:
