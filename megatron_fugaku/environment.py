@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from megatron_fugaku.errors import EnvironmentError
+from megatron_fugaku.mpi_families import FAMILY_TITLES
 
 PREFIX = "MFUGAKU_"
 
@@ -72,6 +73,18 @@ class NumBytes(int):
         if match is None:
             raise ValueError(f"{text!r} is no number of bytes like 4096, 512M or 16G")
         return super().__new__(cls, int(match[1]) << 10 * " KMGT".index(match[2] or " "))
+
+
+class MpiFamily(str):
+    """Nothing, or a family of MPI libraries for which the backend can be built; ValueError on others."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str = "") -> MpiFamily:
+        """Check the name."""
+        if text and text not in FAMILY_TITLES:
+            raise ValueError(f"{text!r} is none of {', '.join(FAMILY_TITLES)}")
+        return super().__new__(cls, text)
 
 
 class AlgorithmRules(str):
@@ -154,6 +167,9 @@ VARIABLES: dict[str, Variable] = {
         Variable("MFUGAKU_COMM_PLACEMENT", str, "",
                  "The `placement.json` of the job: where its ranks stand on a torus, and the lanes of their groups. "
                  "Set by `mfugaku launch pjm`; alike on all ranks."),
+        Variable("MFUGAKU_MPI", MpiFamily, MpiFamily(),
+                 "Which build of the MPI backend to load, as in `mpich`; empty: that of the MPI which started the "
+                 "process."),
         Variable("MFUGAKU_MPIRUN", str, "", "Path of the mpirun that `mfugaku launch local` uses; empty: found."),
         Variable("MFUGAKU_LAUNCH_ID", str, "", "Set by `mfugaku launch local` to know its own processes again."),
         Variable("MFUGAKU_CACHE", str, "~/.cache/mfugaku", "Where downloaded corpus packages are kept."),

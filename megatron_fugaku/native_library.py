@@ -18,20 +18,12 @@ from typing import TypeVar
 
 from megatron_fugaku.elf import read_library
 from megatron_fugaku.errors import EnvironmentError
+from megatron_fugaku.mpi_families import TITLES
 
 Loaded = TypeVar("Loaded")
 
 BUILD_HERE = "pip install --no-build-isolation --force-reinstall --no-deps <this package>"
 OR_THE_IMAGE = "or run the container image (docker/README.md)"
-#: Families by the name of their library; MPICH's name is shared by those that keep its binary interface.
-MPI_LIBRARIES = {
-    "libmpi.so.40": "Open MPI 4 or 5",
-    "libmpi.so.20": "Open MPI 2 or 3",
-    "libmpi.so.0": "Fujitsu MPI",
-    "libmpi.so.12": "MPICH or Intel MPI",
-    "libmpich.so.12": "MPICH",
-    "libmpi_abi.so.0": "an MPI with the ABI of MPI 5",
-}
 _OF_TORCH = re.compile(r"_ZNK?(3c10|4c10d|2at|5torch)|aoti_torch_|torch_")
 _OF_MPI = re.compile(r"P?MPI_|ompi_|opal_|mca_|MPIR_|MPIX_")
 
@@ -65,17 +57,17 @@ def _mpi_folders() -> Iterator[Path]:
 
 
 def _find_mpi_libraries() -> list[Path]:
-    return [path for folder in _mpi_folders() for name in MPI_LIBRARIES if (path := folder / name).exists()]
+    return [path for folder in _mpi_folders() for name in TITLES if (path := folder / name).exists()]
 
 
 def _without_mpi(what: str, library: str, where: str) -> EnvironmentError:
-    family = MPI_LIBRARIES.get(library, "an MPI")
+    family = TITLES.get(library, "an MPI")
     found = _find_mpi_libraries()
     same = [path for path in found if path.name == library]
     if same:
         fix = f"it stands in {same[0].parent}: add that folder to LD_LIBRARY_PATH on every node"
     elif found:
-        other = MPI_LIBRARIES[found[0].name]
+        other = TITLES[found[0].name]
         fix = (f"found is {found[0]} of {other}: load {family} in its place, or build against what is there with "
                f"MPICXX set to its mpicxx: {BUILD_HERE}")
     else:

@@ -27,7 +27,8 @@ def names_of_checks(module: str) -> list[str]:
 
 
 @functools.cache
-def outcomes(modules: tuple[str, ...], num_ranks: int, *env: tuple[str, str]) -> dict[str, str | int | None]:
+def outcomes(modules: tuple[str, ...], num_ranks: int, *env: tuple[str, str],
+             mpirun: str = "mpirun") -> dict[str, str | int | None]:
     """Run the modules' checks once on `num_ranks` ranks; a single one goes without mpirun.
 
     Returns each check's failure, None for those that passed, and the job's "exit status" and "stderr". All checks
@@ -40,7 +41,7 @@ def outcomes(modules: tuple[str, ...], num_ranks: int, *env: tuple[str, str]) ->
             result = subprocess.run([sys.executable, *arguments], env=mpi_environment(dict(env)), capture_output=True,
                                     text=True, timeout=stretched(TIMEOUT_S), check=False)
         else:
-            result = run_mpi(arguments, num_ranks, timeout_s=TIMEOUT_S, env=dict(env))
+            result = run_mpi(arguments, num_ranks, timeout_s=TIMEOUT_S, env=dict(env), mpirun=mpirun)
         if not report.exists():
             pytest.fail(f"no report; exit status {result.returncode}\n{result.stdout}\n{result.stderr}")
         return {**json.loads(report.read_text()), "exit status": result.returncode, "stderr": result.stderr}

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from stretch import stretched
 
+from megatron_fugaku.mpi_choice import family_of_mpirun
+
 # Of the caller's job, if pytest itself runs under a launcher, and of torchrun.
 _LAUNCHER_VARIABLES = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "SLURM_")
 _TORCH_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -31,6 +33,12 @@ def mpi_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**clean, **root_is_allowed, "OMP_NUM_THREADS": "1", **(env or {})}
 
 
+def mpirun_command(num_ranks: int, mpirun: str = "mpirun") -> list[str]:
+    """Return the words that start `num_ranks` ranks, more than there are cores if need be."""
+    is_mpich = family_of_mpirun(shutil.which(mpirun) or mpirun) == "mpich"
+    return [mpirun, *([] if is_mpich else ["--oversubscribe"]), "-n", str(num_ranks)]
+
+
 def _end_group(process: subprocess.Popen, seconds_to_end: float) -> tuple[str, str]:
     """Ask the process group to end, then force it; return what it had printed."""
     os.killpg(process.pid, signal.SIGTERM)
@@ -47,6 +55,7 @@ def run_mpi(
     timeout_s: float = 120,
     env: Mapping[str, str] | None = None,
     cwd: str | Path | None = None,
+    mpirun: str = "mpirun",
 ) -> subprocess.CompletedProcess[str]:
     """Run a Python script, or the arguments of a Python interpreter, on `num_ranks` ranks of this machine.
 
@@ -55,10 +64,10 @@ def run_mpi(
     mpirun the test is skipped.
     """
     timeout_s = stretched(timeout_s)
-    if shutil.which("mpirun") is None:
-        pytest.skip("mpirun is not installed")
+    if shutil.which(mpirun) is None:
+        pytest.skip(f"{mpirun} is not installed")
     arguments = [str(script_or_args)] if isinstance(script_or_args, (str, Path)) else [str(a) for a in script_or_args]
-    command = ["mpirun", "--oversubscribe", "-n", str(num_ranks), sys.executable, *arguments]
+    command = [*mpirun_command(num_ranks, mpirun), sys.executable, *arguments]
     # A session of its own, so that all its processes can be ended together.
     process = subprocess.Popen(
         command,

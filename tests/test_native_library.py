@@ -15,7 +15,8 @@ import pytest
 from wrong_libraries import compile_library, set_processor
 
 from megatron_fugaku.errors import EnvironmentError
-from megatron_fugaku.native_library import MPI_LIBRARIES, explain_foreign_build, load_library, present_glibc
+from megatron_fugaku.mpi_families import TITLES
+from megatron_fugaku.native_library import explain_foreign_build, load_library, present_glibc
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 OTHER = {"x86_64": "aarch64", "aarch64": "x86_64"}[platform.machine()]
@@ -106,7 +107,7 @@ def loads(name: str) -> bool:
 def absent_mpi(monkeypatch) -> str:
     """The name of an MPI library that this machine does not have."""
     monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
-    return next(name for name in MPI_LIBRARIES if not loads(name))
+    return next(name for name in TITLES if not loads(name))
 
 
 def test_no_mpi_library_at_all_asks_to_install_one(tmp_path, absent_mpi, monkeypatch):
@@ -114,8 +115,8 @@ def test_no_mpi_library_at_all_asks_to_install_one(tmp_path, absent_mpi, monkeyp
     path = library_that_asks(tmp_path, absent_mpi)
     monkeypatch.setenv("PATH", str(tmp_path))  # no mpirun
     text = said_of(path)
-    assert text.startswith(f"the MPI backend needs {absent_mpi} ({MPI_LIBRARIES[absent_mpi]}), which is not found at ")
-    assert f"Install {MPI_LIBRARIES[absent_mpi]} (Debian's Open MPI 4: apt install openmpi-bin), load its" in text
+    assert text.startswith(f"the MPI backend needs {absent_mpi} ({TITLES[absent_mpi]}), which is not found at ")
+    assert f"Install {TITLES[absent_mpi]} (Debian's Open MPI 4: apt install openmpi-bin), load its" in text
 
 
 @pytest.mark.parametrize("is_same", [True, False])
@@ -126,14 +127,14 @@ def test_the_library_of_the_mpirun_on_path_is_pointed_out(tmp_path, absent_mpi, 
     (prefix / "lib").mkdir()
     (prefix / "bin" / "mpirun").write_text("#!/bin/sh\n")
     (prefix / "bin" / "mpirun").chmod(0o755)
-    there = absent_mpi if is_same else next(name for name in MPI_LIBRARIES if name != absent_mpi)
+    there = absent_mpi if is_same else next(name for name in TITLES if name != absent_mpi)
     (prefix / "lib" / there).touch()
     monkeypatch.setenv("PATH", str(prefix / "bin"))
     text = said_of(path)
     if is_same:
         assert f"It stands in {prefix / 'lib'}: add that folder to LD_LIBRARY_PATH on every node." in text
     else:
-        assert f"Found is {prefix / 'lib' / there} of {MPI_LIBRARIES[there]}: load {MPI_LIBRARIES[absent_mpi]}" in text
+        assert f"Found is {prefix / 'lib' / there} of {TITLES[there]}: load {TITLES[absent_mpi]}" in text
         assert "MPICXX" in text
 
 

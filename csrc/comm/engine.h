@@ -17,21 +17,12 @@
 #include <thread>
 #include <vector>
 
+#include "core.h"
 #include "flight.h"
 #include "operation.h"
 #include "record.h"
 
 namespace mfugaku::comm {
-
-struct EngineOptions {
-  bool progress_thread = false;
-  int progress_core = -1;  // where that thread runs, alone if it is to help; -1: wherever the process may
-  bool tracing = false;
-  double timeout_s = 1800;  // of operations outside any group, and of the last barrier before MPI_Finalize
-  bool shared_memory = true;  // between ranks of one node
-  bool utofu = false;         // between others, for schedules
-  int ranks_per_node = 0;  // takes so many ranks in a row for a node; 0: nodes are what they are
-};
 
 class Engine {
  public:

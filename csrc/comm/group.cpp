@@ -155,12 +155,12 @@ void Group::agree(Operation& collective, const Ticket& ticket) {
 
 // Of the tags of collectives, the upper half belongs to schedules.
 int Group::tag_of(const Operation& collective) const {
-  const int first = max_user_tag() + 1, end = first + (Engine::instance().max_tag() - first) / 2;
+  const int first = monitor_tag() + 1, end = first + (Engine::instance().max_tag() - first) / 2;
   return first + static_cast<int>(collective.sequence % static_cast<uint64_t>(end - first));
 }
 
 int Group::take_tags(int num_tags) {
-  const int begin = max_user_tag() + 1, max_tag = Engine::instance().max_tag() - 1;
+  const int begin = monitor_tag() + 1, max_tag = Engine::instance().max_tag() - 1;
   const int first = begin + (max_tag - begin) / 2, available = max_tag - first;
   if (num_tags > available)
     throw std::invalid_argument("a schedule of " + std::to_string(num_tags) + " strands needs as many tags, but this "

@@ -11,18 +11,13 @@
 #include <vector>
 
 #include "agreement.h"
+#include "core.h"
 #include "engine.h"
 #include "schedule/choice.h"
 #include "shared/channel.h"
 #include "transport/utofu_over_mpi.h"
 
 namespace mfugaku::comm {
-
-// How one call is to be run: its timeout (0: the group's) and the owners of the memory it touches.
-struct Call {
-  double timeout_s = 0;
-  Keep keep;
-};
 
 class Group : public std::enable_shared_from_this<Group> {
  public:
@@ -54,8 +49,10 @@ class Group : public std::enable_shared_from_this<Group> {
   void set_timeout_s(double timeout_s) { timeout_s_ = timeout_s; }
   double timeout_s() const { return timeout_s_; }
   uint64_t num_collectives() const { return num_collectives_.load(); }
-  // Tags of point-to-point calls are 0 ... max_user_tag(); those above belong to our collectives.
+  // Tags of point-to-point calls are 0 ... max_user_tag(); the next is the monitored barrier's, those above belong to
+  // our collectives.
   int max_user_tag() const { return Engine::instance().max_tag() / 2; }
+  int monitor_tag() const { return max_user_tag() + 1; }
 
   // A new operation of this group, not yet submitted. Collectives are numbered alike on all members.
   OperationPtr new_collective(const char* operation, int64_t num_bytes, const Call& call);

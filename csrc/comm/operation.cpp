@@ -36,7 +36,7 @@ std::string Operation::describe_failure() const { return describe() + " " + erro
 
 std::string Operation::describe_timeout(double limit_s) {
   std::ostringstream text;
-  text << "did not finish within " << limit_s
+  text << "did not finish within the timeout of " << limit_s
        << " s. Another rank has not reached this operation, or has died. Look at what the other ranks do, or raise the "
           "group's timeout. [MFUGAKU_COMM_TIMEOUT_S]";
   return text.str();

@@ -1,5 +1,7 @@
 #include "stock.h"
 
+#include <mpi.h>
+
 #include <limits>
 
 #include "engine.h"
@@ -21,22 +23,26 @@ MPI_Datatype type_for(DataType type) {
 
 }  // namespace
 
-StockMpi::StockMpi() {
+struct StockMpi::Comm {
+  MPI_Comm comm = MPI_COMM_NULL;
+};
+
+StockMpi::StockMpi() : comm_(std::make_shared<Comm>()) {
   Engine::instance().locked([&] {
-    check_mpi(MPI_Comm_dup(Engine::instance().base(), &comm_), "MPI_Comm_dup");
-    check_mpi(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+    check_mpi(MPI_Comm_dup(Engine::instance().base(), &comm_->comm), "MPI_Comm_dup");
+    check_mpi(MPI_Comm_set_errhandler(comm_->comm, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   });
 }
 
 void StockMpi::all_reduce(void* data, int64_t count, DataType type) {
   Engine::instance().locked([&] {
-    check_mpi(MPI_Allreduce(MPI_IN_PLACE, data, count_of(count), type_for(type), MPI_SUM, comm_), "MPI_Allreduce");
+    check_mpi(MPI_Allreduce(MPI_IN_PLACE, data, count_of(count), type_for(type), MPI_SUM, comm_->comm), "MPI_Allreduce");
   });
 }
 
 void StockMpi::reduce_scatter(const void* data, void* out, int64_t out_count, DataType type) {
   Engine::instance().locked([&] {
-    check_mpi(MPI_Reduce_scatter_block(data, out, count_of(out_count), type_for(type), MPI_SUM, comm_),
+    check_mpi(MPI_Reduce_scatter_block(data, out, count_of(out_count), type_for(type), MPI_SUM, comm_->comm),
               "MPI_Reduce_scatter_block");
   });
 }
@@ -44,13 +50,13 @@ void StockMpi::reduce_scatter(const void* data, void* out, int64_t out_count, Da
 void StockMpi::all_gather(const void* data, void* out, int64_t num_bytes) {
   Engine::instance().locked([&] {
     const int count = count_of(num_bytes);
-    check_mpi(MPI_Allgather(data, count, MPI_BYTE, out, count, MPI_BYTE, comm_), "MPI_Allgather");
+    check_mpi(MPI_Allgather(data, count, MPI_BYTE, out, count, MPI_BYTE, comm_->comm), "MPI_Allgather");
   });
 }
 
 void StockMpi::free() {
-  if (comm_ == MPI_COMM_NULL || !Engine::instance().is_ready()) return;
-  Engine::instance().locked([&] { MPI_Comm_free(&comm_); });
+  if (comm_->comm == MPI_COMM_NULL || !Engine::instance().is_ready()) return;
+  Engine::instance().locked([&] { MPI_Comm_free(&comm_->comm); });
 }
 
 }  // namespace mfugaku::comm

@@ -1,9 +1,8 @@
 // MPI's own blocking collectives, as any MPI program would call them: what `mfugaku bench comm` measures ours against.
 #pragma once
 
-#include <mpi.h>
-
 #include <cstdint>
+#include <memory>
 
 #include "types.h"
 
@@ -20,7 +19,8 @@ class StockMpi {
   void free();                                                                            // collective over the job
 
  private:
-  MPI_Comm comm_ = MPI_COMM_NULL;
+  struct Comm;  // an MPI_Comm, which this header does not know
+  std::shared_ptr<Comm> comm_;
 };
 
 }  // namespace mfugaku::comm

@@ -1,5 +1,7 @@
 // c10d's Backend on top of the communication core, and the Python module. This is the one translation unit that knows
-// torch, with torch_tensors.h and torch_work.h: it is slow to compile, so what needs no torch header belongs elsewhere.
+// torch, with torch_tensors.h and torch_work.h, and it knows no MPI: it is slow to compile, and one object of it serves
+// every MPI. What needs no torch header belongs elsewhere.
+#include <ATen/ops/from_blob.h>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/utils/pybind.h>
 #include <torch/version.h>
@@ -14,6 +16,7 @@
 #include "rehearsal.h"
 #include "schedule/choice.h"
 #include "torch_arena.h"
+#include "torch_sparse.h"
 #include "torch_stock.h"
 #include "torch_tensors.h"
 #include "torch_work.h"
@@ -28,7 +31,7 @@ class MpiBackend : public c10d::Backend {
  public:
   MpiBackend(std::string name, std::vector<int> mpi_ranks, int rank, double timeout_s)
       : Backend(rank, static_cast<int>(mpi_ranks.size())),
-        group_(translated([&] { return Group::create(name, std::move(mpi_ranks), rank, timeout_s); })),
+        group_(translated([&] { return create_group(name, std::move(mpi_ranks), rank, timeout_s); })),
         options_(c10::make_intrusive<Options>("mfugaku", to_milliseconds(timeout_s))) {
     options_->group_name = name;
     init();
@@ -40,25 +43,31 @@ class MpiBackend : public c10d::Backend {
   c10d::ErrorType getError() override { return c10d::ErrorType::SUCCESS; }
   void setTimeout(std::chrono::milliseconds timeout) override {
     options_->timeout = timeout;
-    group_->set_timeout_s(std::chrono::duration<double>(timeout).count());
+    set_timeout_s(*group_, std::chrono::duration<double>(timeout).count());
   }
   void setSequenceNumberForGroup() override {}
-  uint64_t getSequenceNumberForGroup() override { return group_->num_collectives(); }
-  std::string transport() const { return group_->channel() ? "shared memory" : "MPI"; }
-  int ranks_per_node() const { return group_->ranks_per_node(); }
-  std::string wire() const { return name_of(group_->wire()); }
-  void set_wire(const std::string& name) { group_->set_wire(wire_named(name)); }
+  uint64_t getSequenceNumberForGroup() override { return num_collectives_of(*group_); }
+  std::string transport() const { return shares_memory(*group_) ? "shared memory" : "MPI"; }
+  int ranks_per_node() const { return ranks_per_node_of(*group_); }
+  std::string wire() const { return name_of(wire_of(*group_)); }
+  void set_wire(const std::string& name) { comm::set_wire(*group_, wire_named(name)); }
   using LaneTuple = std::tuple<std::vector<int>, std::vector<int>, double>;  // order, directions, weight
   void set_lanes(const std::string& shape, std::vector<int> places, const std::vector<LaneTuple>& tuples) {
     std::vector<schedule::Lane> lanes;
     for (const auto& [order, directions, weight] : tuples) lanes.push_back({order, directions, weight});
-    translated([&] { group_->set_lanes(schedule::Choice::of_lanes(shape, std::move(places), std::move(lanes))); });
+    translated([&] {
+      comm::set_lanes(*group_, schedule::Choice::of_lanes(shape, std::move(places), std::move(lanes)));
+    });
   }
-  void shutdown() override { translated([&] { group_->shut_down(); }); }
+  void shutdown() override { translated([&] { shut_down(*group_); }); }
 
   // Reductions.
 
   WorkPtr allreduce(Tensors& tensors, const c10d::AllreduceOptions& options) override {
+    if (tensors.size() == 1 && tensors[0].is_sparse()) {
+      all_reduce_sparse(*this, tensors[0], options);
+      return work(c10d::OpType::ALLREDUCE, {}, tensors);
+    }
     return work(c10d::OpType::ALLREDUCE, {start_all_reduce(only_one(tensors, "all_reduce"), options)}, tensors);
   }
 
@@ -128,7 +137,7 @@ class MpiBackend : public c10d::Backend {
   WorkPtr allgather(std::vector<Tensors>& outputs, Tensors& inputs, const c10d::AllgatherOptions& options) override {
     const at::Tensor& input = only_one(inputs, "all_gather");
     const Tensors& gathered = list_of(outputs, input, size_, "all_gather");
-    return work(c10d::OpType::ALLGATHER, {start_all_gather(gathered, input, options)}, gathered);
+    return work(c10d::OpType::ALLGATHER, {start_all_gather(gathered, input, options)}, gathered, inputs);
   }
 
   // `outputs[r][i]` is what rank r gives as its `inputs[i]`.
@@ -149,7 +158,7 @@ class MpiBackend : public c10d::Backend {
       operations.push_back(start_all_gather(gathered, inputs[i], options));
       all.insert(all.end(), column[0].begin(), column[0].end());
     }
-    return work(c10d::OpType::ALLGATHER_COALESCED, std::move(operations), all);
+    return work(c10d::OpType::ALLGATHER_COALESCED, std::move(operations), all, inputs);
   }
 
   WorkPtr _allgather_base(at::Tensor& output, at::Tensor& input, const c10d::AllgatherOptions& options) override {
@@ -253,6 +262,13 @@ class MpiBackend : public c10d::Backend {
     return work(c10d::OpType::BARRIER, {translated([&] { return comm::barrier(*group_, call_of(options)); })}, {});
   }
 
+  void monitoredBarrier(const c10d::BarrierOptions& options, bool wait_all_ranks) override {
+    const auto timeout = options.timeout == c10d::kUnsetTimeout ? options_->timeout : options.timeout;
+    translated([&] {
+      monitored_barrier(*group_, std::chrono::duration<double>(timeout).count(), wait_all_ranks);
+    });
+  }
+
   // Messages.
 
   WorkPtr send(Tensors& tensors, int to, int tag) override {
@@ -260,7 +276,7 @@ class MpiBackend : public c10d::Backend {
     return work(c10d::OpType::SEND, {translated([&] {
                   return comm::send(*group_, tensor.data_ptr(), bytes_of(tensor), to, tag, message_call(tensor));
                 })},
-                {});
+                {}, tensors);
   }
 
   WorkPtr recv(Tensors& tensors, int from, int tag) override {
@@ -288,7 +304,7 @@ class MpiBackend : public c10d::Backend {
     TORCH_CHECK(is_coalescing_, "endCoalescing was called without startCoalescing.");
     is_coalescing_ = false;
     return c10::make_intrusive<MpiWork>(rank_, c10d::OpType::COALESCED, std::exchange(coalesced_, {}),
-                                        std::exchange(coalesced_outputs_, {}));
+                                        std::exchange(coalesced_outputs_, {}), Tensors());
   }
 
  private:
@@ -297,11 +313,16 @@ class MpiBackend : public c10d::Backend {
   }
 
   WorkPtr work(c10d::OpType type, std::vector<OperationPtr> operations, const Tensors& outputs) {
+    return work(type, std::move(operations), outputs, outputs);
+  }
+
+  WorkPtr work(c10d::OpType type, std::vector<OperationPtr> operations, const Tensors& outputs,
+               const Tensors& inputs) {
     if (is_coalescing_) {
       coalesced_.insert(coalesced_.end(), operations.begin(), operations.end());
       coalesced_outputs_.insert(coalesced_outputs_.end(), outputs.begin(), outputs.end());
     }
-    return c10::make_intrusive<MpiWork>(rank_, type, std::move(operations), outputs);
+    return c10::make_intrusive<MpiWork>(rank_, type, std::move(operations), outputs, inputs);
   }
 
   int root_of(int64_t root, const char* operation) const {
@@ -415,26 +436,24 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
       [](bool progress_thread, bool tracing, double timeout_s, bool shared_memory, bool utofu,
          const std::string& algorithms, int ranks_per_node, int progress_core) {
         return translated([&] {
-          Engine& engine = Engine::instance();
-          if (!engine.is_ready()) schedule::ChoiceTable::instance().set(algorithms);
-          engine.initialize(
+          if (!is_ready()) schedule::ChoiceTable::instance().set(algorithms);
+          return initialize(
               {progress_thread, progress_core, tracing, timeout_s, shared_memory, utofu, ranks_per_node});
-          return std::make_pair(engine.rank(), engine.size());
         });
       },
       py::arg("progress_thread"), py::arg("tracing"), py::arg("timeout_s"),
       py::arg("shared_memory") = true, py::arg("utofu") = false, py::arg("algorithms") = "",
       py::arg("ranks_per_node") = 0, py::arg("progress_core") = -1, NoGil(),
       "Initialises MPI; returns this process's rank in MPI_COMM_WORLD and its size.");
-  module.def("world", [] { return std::make_pair(Engine::instance().rank(), Engine::instance().size()); });
-  module.def("is_ready", [] { return Engine::instance().is_ready(); });
-  module.def("thread_level", [] { return Engine::instance().thread_level(); });
+  module.def("world", &world);
+  module.def("is_ready", &is_ready);
+  module.def("thread_level", &thread_level);
   module.def("all_gather_int", [](int value) { return translated([&] { return all_gather_int(value); }); }, NoGil());
   module.def("broadcast_text",
              [](const std::string& text, int root) { return translated([&] { return broadcast_text(text, root); }); },
              NoGil());
-  module.def("stop_thread", [] { Engine::instance().stop_thread(); }, NoGil());
-  module.def("abort", [](const std::string& message, int code) { Engine::instance().abort(message, code); }, NoGil());
+  module.def("stop_thread", &stop_thread, NoGil());
+  module.def("abort", &abort_job, NoGil());
 
   module.def("arena_open", [](int64_t num_bytes) { return open_arena(num_bytes); },
              "Makes the arena, of this capacity (0: the machine's memory); returns why there is none, or \"\".");
@@ -452,23 +471,20 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   });
   module.def("mpi_library_version", &mpi_library_version);
 
-  module.def("record_flight", [](const std::string& path) { Engine::instance().record_flight(path); }, NoGil());
-  module.def("describe_group", [](const std::string& name, const std::string& description) {
-    Engine& engine = Engine::instance();
-    engine.locked([&] { engine.flight().describe_group(name, description); });
-  }, NoGil());
+  module.def("record_flight", &record_flight, NoGil());
+  module.def("describe_group", &describe_group, NoGil());
 
   module.def("statistics", [] {
     py::list rows;
-    for (const auto& [key, totals] : Engine::instance().recorder().totals())
+    for (const auto& [key, totals] : recorder().totals())
       rows.append(py::make_tuple(key.first, key.second, totals.num_calls, totals.num_bytes, totals.wait_s));
     return rows;
   });
-  module.def("reset_statistics", [] { Engine::instance().recorder().reset_totals(); });
-  module.def("set_tracing", [](bool on) { Engine::instance().recorder().set_tracing(on); });
+  module.def("reset_statistics", [] { recorder().reset_totals(); });
+  module.def("set_tracing", [](bool on) { recorder().set_tracing(on); });
   module.def("drain_trace", [] {
     py::list rows;
-    for (const TraceEvent& event : Engine::instance().recorder().drain_trace())
+    for (const TraceEvent& event : recorder().drain_trace())
       rows.append(py::make_tuple(*event.group, event.operation, event.sequence, event.num_bytes, event.start_s,
                                  event.wait_start_s, event.end_s, event.way));
     return rows;
@@ -490,7 +506,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
         return translated([&] { return wire_error(algorithm, num_ranks, count, wire); });
       },
       NoGil(), "Largest and rms difference from float64 of a sum over so many ranks, rehearsed in this process.");
-  module.def("set_max_count", [](int64_t count) { Engine::instance().set_max_count(count); },
+  module.def("set_max_count", &set_max_count,
              "For tests: the largest count handed to one MPI call.");
   module.def("convert", &convert, "For tests: float32 to or from float16 or bfloat16, into the second tensor.");
 }

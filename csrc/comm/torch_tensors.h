@@ -9,7 +9,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "group.h"
+#include "core.h"
 #include "reduce.h"
 
 namespace mfugaku::comm {

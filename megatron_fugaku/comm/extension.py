@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
-import importlib
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
 from megatron_fugaku.errors import EnvironmentError
+from megatron_fugaku.mpi_choice import STEM, Choice, choose_build, find_builds
 from megatron_fugaku.native_library import BUILD_HERE, explain_foreign_build, load_library
 
-_NAME = "megatron_fugaku.comm._mpi"
+_NAME = "megatron_fugaku.comm._mpi"  # whichever build it is
 _WHAT = "the MPI backend"
 
 
@@ -19,16 +21,18 @@ def _minor(version: str) -> str:
     return ".".join(version.split("+")[0].split(".")[:2])
 
 
-def _find_extension() -> Path:
-    """Return the extension's file.
+@functools.cache
+def find_extension() -> Choice:
+    """Return the build of the backend for the MPI that this process belongs to; loads nothing.
 
     Raises:
-        EnvironmentError: there is none, or only one for another Python or processor.
+        EnvironmentError: there is none for it, none at all, or only ones for another Python or processor.
     """
-    found = importlib.util.find_spec(_NAME)
-    if found is not None and found.origin is not None:
-        return Path(found.origin)
-    foreign = explain_foreign_build(_WHAT, Path(__file__).parent, "_mpi", _NAME)
+    folder = Path(__file__).parent
+    builds = find_builds(folder)
+    if builds:
+        return choose_build(builds)
+    foreign = explain_foreign_build(_WHAT, folder, f"{STEM}*", _NAME)
     if foreign is not None:
         raise foreign
     raise EnvironmentError(
@@ -40,17 +44,28 @@ def _find_extension() -> Path:
     )
 
 
+def _load(choice: Choice) -> ModuleType:
+    # A library that is loaded already is taken wherever the build would look for one of its name.
+    if choice.library is not None:
+        ctypes.CDLL(str(choice.library))
+    spec = importlib.util.spec_from_file_location(_NAME, choice.path)
+    extension = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(extension)
+    sys.modules[_NAME] = extension
+    return extension
+
+
 @functools.cache
 def load_extension() -> ModuleType:
     """Return the extension module; loads MPI's library, but does not initialise MPI.
 
     Raises:
-        EnvironmentError: it was not built, cannot be loaded, or was built for another torch, Python or processor.
+        EnvironmentError: it was not built, cannot be loaded, or was built for another torch, Python, processor or MPI.
     """
-    path = _find_extension()
+    choice = find_extension()
     import torch
 
-    extension = load_library(_WHAT, path, lambda: importlib.import_module(_NAME), _NAME)
+    extension = load_library(_WHAT, choice.path, lambda: _load(choice), _NAME)
     built_with = extension.build_facts()["torch_version"]
     if _minor(built_with) != _minor(torch.__version__):
         raise EnvironmentError(

@@ -1,8 +1,9 @@
 """Registers the backend with torch.distributed, and lets it answer to the name "mpi".
 
-torch decides about the name "mpi" before it looks at registered backends, so two functions are wrapped to translate
-it: ``init_process_group``, which also finds rank, size and a store without any environment variable, and
-``new_group``. Both wrappers do nothing but that, and only when the name is used.
+torch decides about the name "mpi" before it looks at registered backends, so functions are wrapped to translate it:
+``init_process_group``, which also finds rank, size and a store without any environment variable, ``new_group``, and the
+two that answer or ask for a backend's name (:mod:`~megatron_fugaku.comm.names`). The wrappers do nothing but that, and
+only when the name is used.
 """
 
 from __future__ import annotations
@@ -26,12 +27,11 @@ from megatron_fugaku.comm import arena, wire
 from megatron_fugaku.comm.endings import install_excepthook
 from megatron_fugaku.comm.extension import load_extension
 from megatron_fugaku.comm.measured import shared_rules
+from megatron_fugaku.comm.names import BACKEND, call_mpi, is_called_mpi, wrap_get_backend, wrap_monitored_barrier
 from megatron_fugaku.comm.placement import PlacedJob, read_placement
 from megatron_fugaku.comm.rank_info import RankInfo, rank_info
 from megatron_fugaku.comm.recorder import record_flight
 from megatron_fugaku.errors import CommError
-
-BACKEND = "mfugaku"
 
 # MPI ranks by torch rank of the default group; meaningless while that group is of another backend.
 _mpi_rank_of: list[int] = []
@@ -208,6 +208,11 @@ def _translated(backend: Any) -> Any:
     )
 
 
+def _is_mpi(backend: Any) -> bool:
+    """Whether that one name is all that was asked for."""
+    return isinstance(backend, str) and backend.lower() == "mpi"
+
+
 def _is_ours(backend: Any) -> bool:
     return isinstance(backend, str) and BACKEND in backend.replace(":", ",").split(",")
 
@@ -245,13 +250,15 @@ def _wrap_init_process_group(original: Callable) -> Callable:
     @functools.wraps(original)
     def init_process_group(*args, **kwargs):
         arguments = signature.bind(*args, **kwargs).arguments
-        arguments["backend"] = _translated(arguments.get("backend"))
+        wish, arguments["backend"] = arguments.get("backend"), _translated(arguments.get("backend"))
         if _is_ours(arguments["backend"]):
             _complete_arguments(arguments)
         result = original(**arguments)
         if _is_ours(arguments["backend"]):
             load_extension().describe_group(dist.group.WORLD.group_name, "all ranks")
             wire.apply_to(dist.group.WORLD, "")
+        if _is_mpi(wish):
+            call_mpi(dist.group.WORLD)
         return result
 
     return init_process_group
@@ -263,10 +270,12 @@ def _wrap_new_group(original: Callable) -> Callable:
     @functools.wraps(original)
     def new_group(*args, **kwargs):
         arguments = signature.bind(*args, **kwargs).arguments
-        arguments["backend"] = _translated(arguments.get("backend"))
+        wish, arguments["backend"] = arguments.get("backend"), _translated(arguments.get("backend"))
         if _is_ours(arguments["backend"]):
             _start_mpi()  # collective over the job: the ranks outside the group come here, and not to its creation
         group = original(**arguments)
+        if isinstance(group, dist.ProcessGroup) and (_is_mpi(wish) or (not wish and is_called_mpi(None))):
+            call_mpi(group)
         description = arguments.get("group_desc")
         if description and isinstance(group, dist.ProcessGroup) and load_extension().is_ready():
             load_extension().describe_group(group.group_name, description)
@@ -283,7 +292,8 @@ def register() -> None:
     dist.Backend.register_backend(BACKEND, _create_backend, extended_api=True, devices=["cpu"])
     if dist.is_mpi_available():
         return
-    for name, wrap in (("init_process_group", _wrap_init_process_group), ("new_group", _wrap_new_group)):
+    for name, wrap in (("init_process_group", _wrap_init_process_group), ("new_group", _wrap_new_group),
+                       ("get_backend", wrap_get_backend), ("monitored_barrier", wrap_monitored_barrier)):
         wrapper = wrap(getattr(c10d, name))
         setattr(c10d, name, wrapper)
         setattr(dist, name, wrapper)

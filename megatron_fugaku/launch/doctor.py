@@ -22,6 +22,8 @@ from pathlib import Path
 from megatron_fugaku.errors import MegatronFugakuError
 from megatron_fugaku.launch import machine
 from megatron_fugaku.launch.mpi import find_mpirun
+from megatron_fugaku.mpi_choice import Choice, find_builds
+from megatron_fugaku.mpi_families import FAMILY_TITLES
 from megatron_fugaku.processor import check_processor, find_instruction_sets
 
 GIB = 1 << 30
@@ -177,13 +179,25 @@ def probe_mpi() -> Iterator[Finding]:
             advice += "; build it with `pip install -e .` where mpicxx is on PATH"
         yield Finding("MPI backend", "not built or not loadable", "missing", advice, needed=True)
         return
+    choice = importlib.import_module("megatron_fugaku.comm.extension").find_extension()
+    builds = find_builds()
+    others = [FAMILY_TITLES.get(name, name) for name in builds if name != choice.family]
     vendor = info.get("mpi_vendor", "unknown MPI")
     built = f"{vendor} {info.get('mpi_version', '')}".strip()
-    same = family is None or (family == "Open MPI") == ("open" in vendor.lower() or "fujitsu" in vendor.lower())
+    fits = family is None or (family == "Open MPI") == (choice.family != "mpich")
     yield Finding("MPI backend", f"built with {built}, {info.get('compiler', 'unknown compiler')}, torch "
-                  f"{info.get('torch_version', 'unknown')}", "ok" if same else "missing",
-                  "" if same else f"mpirun is {family}: every rank would be alone. Set MFUGAKU_MPIRUN or rebuild",
+                  f"{info.get('torch_version', 'unknown')}", "ok" if fits else "missing",
+                  "" if fits else f"mpirun is {family}: every rank would be alone. Set MFUGAKU_MPIRUN or rebuild",
                   needed=True)
+    yield Finding("MPI chosen", f"{FAMILY_TITLES.get(choice.family, choice.family)}, {choice.reason}; built as well: "
+                  f"{', '.join(others) or 'none'}; {_name_library(choice)}")
+
+
+def _name_library(choice: Choice) -> str:
+    """Return what the loaded MPI library calls itself, and its file where that was chosen here."""
+    version = importlib.import_module("megatron_fugaku.comm").mpi_library_version().splitlines()[0]
+    where = f" in {choice.library}" if choice.library else ""
+    return f"loaded is {version.split(', package')[0].strip()}{where}"
 
 
 def probe_kernels() -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from megatron_fugaku import environment
 from megatron_fugaku.errors import EnvironmentError
+from megatron_fugaku.mpi_choice import family_of_mpirun, find_builds
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,24 @@ def _backend_mpirun() -> str | None:
 
 
 def mpirun_candidates() -> list[str]:
-    """Paths to try, in order: MFUGAKU_MPIRUN alone when set; else the backend's, this Python's, and PATH's."""
+    """Paths to try, in order: MFUGAKU_MPIRUN alone when set; else this Python's and PATH's, as far as they fit.
+
+    The ranks must be started by an MPI that the backend is built for. Where none of these is known to be one, the
+    mpirun beside the compiler of the backend comes first.
+    """
     chosen = environment.get("MFUGAKU_MPIRUN")
     if chosen:
         return [chosen]
     beside = Path(sys.executable).parent / "mpirun"
     found = [str(beside) if beside.exists() else None, shutil.which("mpirun"), shutil.which("mpiexec")]
     found = list(dict.fromkeys(path for path in found if path))
-    # The ranks must be started by the MPI that the backend calls; asking it takes seconds, so only when in doubt.
-    if len({Path(path).parent for path in found}) > 1 and (backend := _backend_mpirun()):
-        found = list(dict.fromkeys([backend, *found]))
-    return found
+    forced = environment.get("MFUGAKU_MPI")
+    families = [forced] if forced else list(find_builds())
+    fitting = [path for path in found if family_of_mpirun(path) in families]
+    if fitting or not families:
+        return fitting or found
+    backend = _backend_mpirun()
+    return list(dict.fromkeys(([backend] if backend else []) + found))
 
 
 def find_mpirun() -> MpiRun:

@@ -37,7 +37,7 @@ def test_torch_can_be_told_to_do_without():
 def test_one_process_needs_no_launcher_and_no_variables():
     assert run_python("import torch.distributed as dist; dist.init_process_group('mpi'); "
                       "print(dist.get_rank(), dist.get_world_size(), dist.get_backend())",
-                      OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1") == "0 1 mfugaku"
+                      OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1") == "0 1 mpi"
 
 
 def test_an_installation_that_is_damaged_leaves_torch_usable(monkeypatch):

@@ -26,10 +26,10 @@ def test_timeouts_say_what_was_awaited_and_end_the_job():
     assert len(raised) == 5, result.stdout + result.stderr
     all_reduce, recv, tagged, future, creation = raised
     assert "all_reduce number 1 of group '" in all_reduce and "rank 0 of 2, with all 2 ranks, 1024 bytes" in all_reduce
-    assert "did not finish within 1 s" in all_reduce and "[MFUGAKU_COMM_TIMEOUT_S]" in all_reduce
+    assert "did not finish within the timeout of 1 s" in all_reduce and "[MFUGAKU_COMM_TIMEOUT_S]" in all_reduce
     assert "recv number 1 of group '" in recv and "with rank 1, 8 bytes" in recv
-    assert "did not finish within 0.2 s" in tagged
-    assert "all_reduce number 2 of group '" in future and "did not finish within 1 s" in future
+    assert "did not finish within the timeout of 0.2 s" in tagged
+    assert "all_reduce number 2 of group '" in future and "did not finish within the timeout of 1 s" in future
     assert "creation number 0 of group" in creation
     # The last one ends a verb in one line, and the job with the exit code of a CommError.
     assert "mfugaku doctor: error: all_reduce number 3 of group '" in result.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import re
@@ -20,11 +19,16 @@ from megatron_fugaku.comm import extension
 from megatron_fugaku.errors import EnvironmentError
 
 
+def forget_the_choice() -> None:
+    extension.find_extension.cache_clear()
+    extension.load_extension.cache_clear()
+
+
 @pytest.fixture
 def fresh_loader():
-    extension.load_extension.cache_clear()
+    forget_the_choice()
     yield extension.load_extension
-    extension.load_extension.cache_clear()
+    forget_the_choice()
 
 
 def test_build_facts_fit_what_runs():
@@ -41,18 +45,16 @@ def test_another_torch_asks_for_a_rebuild(fresh_loader, monkeypatch):
 
 
 def test_a_missing_extension_names_what_to_install(fresh_loader, monkeypatch, tmp_path):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(extension, "__file__", str(tmp_path / "extension.py"))
     with pytest.raises(EnvironmentError, match=r"not built.*libopenmpi-dev.*MPICXX"):
         fresh_loader()
 
 
 def test_an_extension_of_another_python_is_not_called_missing(fresh_loader, monkeypatch, tmp_path):
-    built = Path(importlib.util.find_spec("megatron_fugaku.comm._mpi").origin)
-    shutil.copy(built, tmp_path / "_mpi.cpython-399-any.so")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    shutil.copy(extension.find_extension().path, tmp_path / "_mpi_openmpi.cpython-399-any.so")
+    forget_the_choice()
     monkeypatch.setattr(extension, "__file__", str(tmp_path / "extension.py"))
-    with pytest.raises(EnvironmentError, match=r"was built for another Python \(_mpi.cpython-399-any.so\), but"):
+    with pytest.raises(EnvironmentError, match=r"for another Python \(_mpi_openmpi.cpython-399-any.so\), but"):
         fresh_loader()
 
 
@@ -64,7 +66,7 @@ def import_a_changed_copy(folder: Path, change) -> subprocess.CompletedProcess[s
         target = copy / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
-    built = Path(importlib.util.find_spec("megatron_fugaku.comm._mpi").origin)
+    built = extension.find_extension().path
     target = copy / "comm" / built.name
     target.write_bytes(change(built.read_bytes()))
     code = ("from megatron_fugaku.comm import extension\n"
@@ -81,8 +83,9 @@ def to_other_processor(data: bytes) -> bytes:
 
 
 def to_missing_mpi(data: bytes) -> bytes:
-    assert b"\0libmpi.so.40\0" in data
-    return data.replace(b"\0libmpi.so.40\0", b"\0libmpi.so.99\0")
+    changed, number = re.subn(rb"\0(libmpi(?:ch)?\.so)\.\d\d\0", rb"\0\1.99\0", data)
+    assert number
+    return changed
 
 
 def to_newer_torch(data: bytes) -> bytes:
@@ -93,7 +96,7 @@ def to_newer_torch(data: bytes) -> bytes:
 
 @pytest.mark.parametrize(("change", "part"), [
     (to_other_processor, r"the MPI backend was built for (aarch64|x86_64), but this is (aarch64|x86_64)\. "),
-    (to_missing_mpi, r"the MPI backend needs libmpi.so.99 \(an MPI\), which is not found at run time\. "),
+    (to_missing_mpi, r"the MPI backend needs libmpi(ch)?.so.99 \(an MPI\), which is not found at run time\. "),
     (to_newer_torch, r"the MPI backend needs _ZN4c10d7BackendC2Eiz, which is not in torch 2\.\d+.*another torch"),
     (lambda data: data[:4000], r".*_mpi\S+ \(4000 bytes\) is not a whole shared library\. "),
 ], ids=["other processor", "missing MPI", "newer torch", "cut off"])

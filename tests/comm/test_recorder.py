@@ -128,7 +128,7 @@ def test_the_launcher_says_who_was_missing(small_manifest, tmp_path):
     finally:
         process.kill()
     assert process.returncode == 9, said
-    assert "did not finish within 4 s" in said
+    assert "did not finish within the timeout of 4 s" in said
     [sentence] = [line for line in said.splitlines() if line.startswith("mfugaku launch: group '")]
     assert "rank 0 waits since 4." in sentence
     # It was stopped outside the operation, or in the middle of it; mpirun wakes it up to end it.

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "../group.h"
+#include "../core.h"
 #include "../types.h"
 
 namespace mfugaku::comm {
@@ -32,6 +32,9 @@ OperationPtr gather(Group& group, const void* data, int64_t num_bytes, const std
 OperationPtr scatter(Group& group, const std::vector<const void*>& pieces, const std::vector<int64_t>& piece_bytes,
                      void* out, int64_t num_bytes, int root, const Call& call);  // pieces: on the root only
 OperationPtr barrier(Group& group, const Call& call);
+// Returns when all ranks have come. Throws CommFailure: on rank 0 naming the first that has not come within
+// `timeout_s`, or all such ranks, on others because rank 0 did not answer. The ranks no longer agree after that.
+void monitored_barrier(Group& group, double timeout_s, bool wait_all_ranks);
 
 // Messages. Tags are 0 ... Group::max_user_tag().
 OperationPtr send(Group& group, const void* data, int64_t num_bytes, int to, int tag, const Call& call);

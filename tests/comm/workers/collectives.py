@@ -474,19 +474,37 @@ def gloo_beside() -> None:
     dist.all_reduce(tensor, group=group)
     assert (tensor == size()).all()
     named = dist.new_group(backend="mpi")
-    assert dist.get_backend(named) == comm.BACKEND
+    ours = dist.new_group(backend=comm.BACKEND)
+    names = [dist.get_backend(each) for each in (None, dist.new_group(), named, ours, group)]
+    assert names == ["mpi", "mpi", "mpi", comm.BACKEND, "gloo"], names
+    assert named.name() == "mpi", named.name()
     dist.all_reduce(tensor, group=named)
     assert (tensor == size() ** 2).all()
 
 
-def wrong_arguments_are_refused() -> None:
-    def message_of(call) -> str:
-        try:
-            call()
-        except (ValueError, RuntimeError) as error:
-            return str(error)
-        raise AssertionError("was accepted")
+def a_monitored_barrier_names_who_is_missing() -> None:
+    limit, group = datetime.timedelta(seconds=0.3), dist.new_group()
+    for wait_all in (False, True):
+        dist.monitored_barrier(group, datetime.timedelta(seconds=30), wait_all_ranks=wait_all)
+    if size() == 1 or rank() == size() - 1:
+        return
+    last = size() - 1
+    said = message_of(lambda: dist.monitored_barrier(group, limit))
+    if rank() == 0:
+        assert f"Rank {last} failed to pass monitoredBarrier in 300 ms" in said, said
+    else:
+        assert f"Rank {rank()} successfully reached monitoredBarrier, but" in said, said
 
+
+def message_of(call) -> str:
+    try:
+        call()
+    except (ValueError, RuntimeError) as error:
+        return str(error)
+    raise AssertionError("was accepted")
+
+
+def wrong_arguments_are_refused() -> None:
     assert "contiguous" in message_of(lambda: dist.all_reduce(torch.ones(4, 4).t()[:2]))
     assert "PREMUL_SUM" in message_of(lambda: dist.all_reduce(torch.ones(1), dist._make_nccl_premul_sum(2.0)))
     assert "AVG" in message_of(lambda: dist.all_reduce(torch.ones(1, dtype=torch.int32), dist.ReduceOp.AVG))
@@ -567,6 +585,7 @@ checks_to_run = (
     two_groups_in_any_order,
     many_groups,
     gloo_beside,
+    a_monitored_barrier_names_who_is_missing,
     wrong_arguments_are_refused,
     statistics_and_trace,
     functional_collectives,
