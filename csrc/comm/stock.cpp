@@ -54,6 +54,56 @@ void StockMpi::all_gather(const void* data, void* out, int64_t num_bytes) {
   });
 }
 
+void StockMpi::broadcast(void* data, int64_t num_bytes, int root) {
+  Engine::instance().locked(
+      [&] { check_mpi(MPI_Bcast(data, count_of(num_bytes), MPI_BYTE, root, comm_->comm), "MPI_Bcast"); });
+}
+
+void StockMpi::reduce(void* data, int64_t count, DataType type, int root) {
+  const bool is_root = Engine::instance().rank() == root;
+  Engine::instance().locked([&] {
+    check_mpi(MPI_Reduce(is_root ? MPI_IN_PLACE : data, is_root ? data : nullptr, count_of(count), type_for(type),
+                         MPI_SUM, root, comm_->comm),
+              "MPI_Reduce");
+  });
+}
+
+void StockMpi::all_to_all(const void* data, void* out, int64_t piece_bytes) {
+  Engine::instance().locked([&] {
+    const int count = count_of(piece_bytes);
+    check_mpi(MPI_Alltoall(data, count, MPI_BYTE, out, count, MPI_BYTE, comm_->comm), "MPI_Alltoall");
+  });
+}
+
+void StockMpi::gather(const void* data, void* out, int64_t num_bytes, int root) {
+  Engine::instance().locked([&] {
+    const int count = count_of(num_bytes);
+    check_mpi(MPI_Gather(data, count, MPI_BYTE, out, count, MPI_BYTE, root, comm_->comm), "MPI_Gather");
+  });
+}
+
+void StockMpi::scatter(const void* data, void* out, int64_t num_bytes, int root) {
+  Engine::instance().locked([&] {
+    const int count = count_of(num_bytes);
+    check_mpi(MPI_Scatter(data, count, MPI_BYTE, out, count, MPI_BYTE, root, comm_->comm), "MPI_Scatter");
+  });
+}
+
+void StockMpi::send(const void* data, int64_t num_bytes, int to) {
+  Engine::instance().locked(
+      [&] { check_mpi(MPI_Send(data, count_of(num_bytes), MPI_BYTE, to, 0, comm_->comm), "MPI_Send"); });
+}
+
+void StockMpi::receive(void* data, int64_t num_bytes, int from) {
+  Engine::instance().locked([&] {
+    check_mpi(MPI_Recv(data, count_of(num_bytes), MPI_BYTE, from, 0, comm_->comm, MPI_STATUS_IGNORE), "MPI_Recv");
+  });
+}
+
+void StockMpi::barrier() {
+  Engine::instance().locked([&] { check_mpi(MPI_Barrier(comm_->comm), "MPI_Barrier"); });
+}
+
 void StockMpi::free() {
   if (comm_->comm == MPI_COMM_NULL || !Engine::instance().is_ready()) return;
   Engine::instance().locked([&] { MPI_Comm_free(&comm_->comm); });

@@ -23,14 +23,15 @@ from megatron_fugaku.launch.local import plan_local, run_plan
 from megatron_fugaku.launch.machine import find_cores
 
 OURS = "mfugaku"
-OPERATIONS = ("all_reduce", "reduce_scatter", "all_gather")
+OPERATIONS = ("all_reduce", "reduce_scatter", "all_gather", "broadcast", "reduce", "all_to_all", "gather", "scatter",
+              "ping_pong", "barrier")
 DATA_TYPES = ("float32", "bfloat16", "float16", "float64")
 SIZES = tuple(1 << power for power in (10, 14, 18, 20, 22, 24, 26, 28))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure. ``sizes`` are bytes of the whole vector: reduced, to be scattered, or gathered."""
+    """What to measure. ``sizes`` are bytes of the whole vector: reduced, to be scattered, gathered, or sent."""
 
     num_ranks: int = 2
     sizes: tuple[int, ...] = SIZES
@@ -98,7 +99,8 @@ def compare(outcome: Outcome) -> list[Record]:
 
 
 def _compare_one(timing: Timing, num_ranks: int) -> Iterable[Record]:
-    case = f"{timing.operation} {timing.data_type} {render_size(timing.num_bytes)} on {num_ranks} ranks"
+    of_what = f" {timing.data_type} {render_size(timing.num_bytes)}" if timing.num_bytes else ""
+    case = f"{timing.operation}{of_what} on {num_ranks} ranks"
     peers = {peer: timing.seconds[peer] for peer in (GLOO, STOCK) if peer in timing.seconds}
     peers[BEST] = min(peers.values())
     for name, seconds in timing.seconds.items():

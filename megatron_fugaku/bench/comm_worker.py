@@ -13,65 +13,14 @@ import torch.distributed as dist
 
 import megatron_fugaku.comm as comm
 from megatron_fugaku.atomic_file import write_text_atomically
+from megatron_fugaku.bench.comm_cases import CASES, Case
 from megatron_fugaku.bench.comm_targets import GLOO, STOCK
-from megatron_fugaku.comm import arena
 from megatron_fugaku.comm.extension import load_extension
 
 OURS, STOCK_BACKEND = "mfugaku", "mfugaku_stock"
 KINDS = ("", " in the arena")
 # One batch of calls is timed as a whole; on a shared machine a short one has the better chance to be undisturbed.
 BATCH_S, MAX_BATCH = 0.003, 200
-
-
-class Case:
-    """The tensors of one operation, and how to call and check it. Other ranks' values are known to every rank."""
-
-    def __init__(self, operation: str, dtype: torch.dtype, num_bytes: int, is_in_arena: bool):
-        rank, size = dist.get_rank(), dist.get_world_size()
-        piece = max(1, num_bytes // dtype.itemsize // size)
-        self._operation = operation
-        # Small whole numbers: their sums are exact in every type.
-        pattern = torch.arange(piece * size) % 7
-        mine = (pattern + rank).to(dtype)
-        total = (size * pattern + size * (size - 1) // 2).to(dtype)
-        own = slice(rank * piece, (rank + 1) * piece)
-        if operation == "all_reduce":
-            self._input, self._expected = mine, total
-            self._output = torch.empty_like(mine)
-        elif operation == "reduce_scatter":
-            self._input, self._expected = mine, total[own].clone()
-            self._output = torch.empty(piece, dtype=dtype)
-        else:
-            self._input = mine[own].clone()
-            self._expected = torch.cat([(pattern + r).to(dtype)[r * piece : (r + 1) * piece] for r in range(size)])
-            self._output = torch.empty(piece * size, dtype=dtype)
-        if is_in_arena:
-            self._input = arena.empty(self._input.numel(), dtype=dtype).copy_(self._input)
-            self._output = arena.empty(self._output.numel(), dtype=dtype)
-
-    def check(self, group: dist.ProcessGroup) -> None:
-        """Call once and compare every element."""
-        self._output.fill_(-1)
-        if self._operation == "all_reduce":
-            self._output.copy_(self._input)
-        self.call_of(group)()
-        if not torch.equal(self._output, self._expected):
-            raise AssertionError(f"{self._operation} {self._output.dtype} of {self._output.numel()} elements on "
-                                 f"{dist.get_backend(group)}: a wrong result")
-
-    def prepare(self) -> None:
-        """Make sums that stay finite however often they are repeated."""
-        self._output.zero_()
-        self._input.zero_()
-
-    def call_of(self, group: dist.ProcessGroup) -> Callable[[], object]:
-        """Return the call to be timed."""
-        output, given = self._output, self._input
-        if self._operation == "all_reduce":
-            return lambda: dist.all_reduce(output, group=group)
-        if self._operation == "reduce_scatter":
-            return lambda: dist.reduce_scatter_tensor(output, given, group=group)
-        return lambda: dist.all_gather_into_tensor(output, given, group=group)
 
 
 def slowest(value: float) -> float:
@@ -128,11 +77,12 @@ def main(plan: dict, report: Path) -> None:
     for operation in plan["operations"]:
         for data_type in plan["data_types"]:
             dtype = getattr(torch, data_type)
-            for num_bytes in plan["sizes"]:
+            for num_bytes in plan["sizes"] if CASES[operation].uses_size else [0]:
                 # MPI's own reductions know no 16-bit floats.
-                skips_stock = dtype.itemsize == 2 and operation != "all_gather"
+                skips_stock = dtype.itemsize == 2 and CASES[operation].reduces
                 peers = {name: group for name, group in groups.items() if not (skips_stock and name == STOCK)}
-                cases = {kind: Case(operation, dtype, num_bytes, bool(kind)) for kind in KINDS}
+                kinds = KINDS if CASES[operation].uses_size else KINDS[:1]
+                cases = {kind: CASES[operation](dtype, num_bytes, bool(kind)) for kind in kinds}
                 seconds = measure_case(cases, peers, plan["num_rounds"])
                 timings.append({"operation": operation, "data_type": data_type, "num_bytes": num_bytes,
                                 "seconds": seconds})
