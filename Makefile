@@ -1,6 +1,7 @@
 # Everything a newcomer needs. Each target first makes .venv ready, which takes a second when it is.
 WORKERS ?= 2
-PYTEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest
+# Tests start hundreds of Python processes: without bytecode each of them would compile the package again.
+PYTEST = env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 .venv/bin/python -m pytest
 
 .PHONY: help setup quickstart test test-mpis test-aarch64 images lint
 

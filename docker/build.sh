@@ -213,8 +213,9 @@ else
     # Assigned on lines of their own, so that their failure ends this script.
     base_image=${base_image:-$(base_for "$architecture")}
     build_image=${build_image:-$(base_for "$host")}
-    # buildah 1.28 sets none of the platform arguments by itself that FROM needs.
-    build=(buildah build --isolation chroot --layers --pull-never --build-arg "BUILDPLATFORM=linux/$host"
+    # buildah 1.28 sets none of the platform arguments by itself that FROM needs. Three stages at a time: Debian's
+    # packages of the target, which a single core emulates, the Python packages, and the compilers.
+    build=(buildah build --isolation chroot --layers --jobs 3 --pull-never --build-arg "BUILDPLATFORM=linux/$host"
         --build-arg "TARGETPLATFORM=linux/$architecture" --build-arg "TARGETARCH=$architecture"
         --build-arg "BASE_IMAGE=$base_image" --build-arg "BUILD_IMAGE=$build_image")
     archive_kind=oci-archive

@@ -14,12 +14,13 @@ fi
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-0}
 temporary=$(mktemp --suffix=.tar "$output.XXXXXX")
 trap 'rm -f "$temporary"' EXIT
-# The path-excludes are for later installations; chrootless does not heed them. $1 in the hooks is for the shell that
-# mmdebstrap starts. Without a mirror named, it takes Debian's, with updates and security.
+# The path-excludes are for later installations; chrootless does not heed them. Nor need these wait for the disk after
+# every file: a build that is cut short is done again. $1 in the hooks is for the shell that mmdebstrap starts. Without a
+# mirror named, it takes Debian's, with updates and security.
 # shellcheck disable=SC2016
 mmdebstrap --quiet --architectures="$architecture" --variant=minbase "${options[@]}" \
     --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --include=usr-is-merged \
-    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+    --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
     --customize-hook='rm -f "$1/etc/resolv.conf" "$1/etc/hostname"' \
