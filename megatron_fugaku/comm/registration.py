@@ -74,8 +74,6 @@ def _start_mpi() -> tuple[int, int]:
         algorithms=environment.get("MFUGAKU_COMM_ALGORITHM"),
         ranks_per_node=environment.get("MFUGAKU_COMM_RANKS_PER_NODE"),
     )
-    if is_first_call:
-        extension.set_algorithms(environment.get("MFUGAKU_COMM_ALGORITHM"), shared_rules(extension, rank))
     if info.launcher not in ("none", "torchrun") and info.world_size != size:
         facts = extension.build_facts()
         raise CommError(
@@ -88,6 +86,8 @@ def _start_mpi() -> tuple[int, int]:
         )
     if size > 1:
         install_excepthook()
+    if is_first_call:
+        extension.set_algorithms(environment.get("MFUGAKU_COMM_ALGORITHM"), shared_rules(extension, rank))
     if is_first_call and environment.get("MFUGAKU_COMM_PLACEMENT"):
         _place_job(extension, size)
     if is_first_call and environment.get("MFUGAKU_COMM_FLIGHT_DIR"):

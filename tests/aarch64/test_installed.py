@@ -132,7 +132,7 @@ def libraries() -> list[Path]:
 
 
 def test_the_compiled_parts_are_for_this_processor_and_glibc():
-    assert "_mpi" in {path.name.split(".")[0] for path in libraries()}
+    assert "_mpi_openmpi" in {path.name.split(".")[0] for path in libraries()}
     newest = tuple(map(int, present_glibc().split()[1].split(".")))
     for path in libraries():
         library = read_library(path)
