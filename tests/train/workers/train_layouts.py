@@ -15,6 +15,7 @@ torch.distributed.init_process_group("mpi")
 from megatron.core import parallel_state  # noqa: E402
 
 from megatron_fugaku.checkpoint import DistCheckpointer  # noqa: E402
+from megatron_fugaku.comm.extension import load_extension  # noqa: E402
 from megatron_fugaku.train import pretrain  # noqa: E402
 from megatron_fugaku.train.runtime import initialize_parallel  # noqa: E402
 
@@ -23,8 +24,9 @@ for path in sys.argv[1:]:
     check_config(config, torch.distributed.get_world_size())
     initialize_parallel(config)
     pretrain(config, DistCheckpointer(config))
-    backends = {torch.distributed.get_backend(group) for group in torch.distributed.distributed_c10d._world.pg_map}
-    assert backends == {"mfugaku"}, f"a group of {backends} on the training path"
+    groups = torch.distributed.distributed_c10d._world.pg_map
+    backends = {type(group._get_backend(torch.device("cpu"))) for group in groups}
+    assert backends == {load_extension().MpiBackend}, f"a group of {backends} on the training path"
     torch.distributed.barrier()
     parallel_state.destroy_model_parallel()
 torch.distributed.destroy_process_group()
