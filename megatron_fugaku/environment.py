@@ -40,26 +40,27 @@ class Count(int):
         return super().__new__(cls, text)
 
 
-class Transport(enum.Enum):
+class Word(enum.Enum):
+    """One of a few words, shown as users write it."""
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+class Transport(Word):
     """What carries collectives: shared memory within nodes and MPI between them, MPI, or uTofu between nodes."""
 
     AUTO = "auto"
     MPI = "mpi"
     UTOFU = "utofu"
 
-    def __repr__(self) -> str:
-        return repr(self.value)
 
-
-class ArenaUse(enum.Enum):
+class ArenaUse(Word):
     """Which tensors are made in the memory that the ranks of one node share."""
 
     OFF = "off"
     BUFFERS = "buffers"
     ALL = "all"
-
-    def __repr__(self) -> str:
-        return repr(self.value)
 
 
 class NumBytes(int):

@@ -7,6 +7,7 @@ so each checks its own result alone.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -17,7 +18,7 @@ from megatron_fugaku.comm import arena
 ROOT = 0
 
 
-class Case:
+class Case(ABC):
     """An operation on one vector; subclasses say what is given, what comes out, and how it is called."""
 
     reduces = False
@@ -37,17 +38,17 @@ class Case:
         self.output = output
         self.given = output if given is None else given
 
+    @abstractmethod
     def build(self) -> tuple[torch.Tensor | None, torch.Tensor]:
         """Return (input, expected output); no input where the operation works in place on `start`."""
-        raise NotImplementedError
 
     def start(self) -> torch.Tensor:
         """Return what stands in the output before a call in place."""
         return self.values_of(self.rank)
 
+    @abstractmethod
     def call_of(self, group: dist.ProcessGroup) -> Callable[[], object]:
         """Return the call to be timed."""
-        raise NotImplementedError
 
     def values_of(self, rank: int) -> torch.Tensor:
         """The whole vector of a rank."""
