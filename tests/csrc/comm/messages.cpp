@@ -73,7 +73,7 @@ void check_misuse(const Options& options) {
   // The memory of an abandoned receive stays MPI's: the late message arrives there, and nowhere else.
   in_a_hurry.keep = {in};
   const OperationPtr late = comm::receive(*group, in.get(), 64, left, 3, in_a_hurry);
-  require_error<CommFailure>([&] { Engine::instance().wait({late}); }, "did not finish within 0.05 s");
+  require_error<CommFailure>([&] { Engine::instance().wait({late}); }, "did not finish within the timeout of 0.05 s");
   Engine::instance().wait({comm::barrier(*group, {})});
   const OperationPtr sent = comm::send(*group, data.get(), 64, right, 3, {});
   Engine::instance().wait({sent, late}, options.timeout_s);
