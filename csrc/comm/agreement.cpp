@@ -1,5 +1,6 @@
 #include "agreement.h"
 
+#include <memory>
 #include <utility>
 
 namespace mfugaku::comm {
@@ -7,8 +8,10 @@ namespace mfugaku::comm {
 void FailureNotes::send(const std::string& reason) {
   if (!reason_.empty()) return;
   reason_ = reason;
-  // Never freed: nobody waits for these messages to be over.
-  auto* text = new char[kMaxBytes]();
+  // Kept to the end of the process: nobody waits for these messages to be over.
+  static auto* const kept = new std::vector<std::unique_ptr<char[]>>();
+  kept->push_back(std::make_unique<char[]>(kMaxBytes));
+  char* const text = kept->back().get();
   reason.copy(text, kMaxBytes - 1);
   for (int step = 1; step < size_; ++step) {
     MPI_Request request;
