@@ -101,3 +101,20 @@ COUNTED(Allreduce, (const void* in, void* out, int count, MPI_Datatype type, MPI
         (in, out, count, type, op, comm))
 COUNTED(Reduce_scatter_block, (const void* in, void* out, int count, MPI_Datatype type, MPI_Op op, MPI_Comm comm),
         (in, out, count, type, op, comm))
+COUNTED(Get_processor_name, (char* name, int* length), (name, length))
+COUNTED(Cancel, (MPI_Request* request), (request))
+COUNTED(Send, (const void* data, int count, MPI_Datatype type, int to, int tag, MPI_Comm comm),
+        (data, count, type, to, tag, comm))
+COUNTED(Barrier, (MPI_Comm comm), (comm))
+COUNTED(Bcast, (void* data, int count, MPI_Datatype type, int root, MPI_Comm comm), (data, count, type, root, comm))
+COUNTED(Reduce, (const void* in, void* out, int count, MPI_Datatype type, MPI_Op op, int root, MPI_Comm comm),
+        (in, out, count, type, op, root, comm))
+COUNTED(Alltoall, (const void* in, int in_count, MPI_Datatype in_type, void* out, int out_count,
+                   MPI_Datatype out_type, MPI_Comm comm),
+        (in, in_count, in_type, out, out_count, out_type, comm))
+COUNTED(Gather, (const void* in, int in_count, MPI_Datatype in_type, void* out, int out_count,
+                 MPI_Datatype out_type, int root, MPI_Comm comm),
+        (in, in_count, in_type, out, out_count, out_type, root, comm))
+COUNTED(Scatter, (const void* in, int in_count, MPI_Datatype in_type, void* out, int out_count,
+                  MPI_Datatype out_type, int root, MPI_Comm comm),
+        (in, in_count, in_type, out, out_count, out_type, root, comm))
