@@ -17,6 +17,10 @@
 namespace mfugaku::comm {
 namespace {
 
+// How long a failure of MPI's waits for what other ranks say of it: MPI itself may have no words for it, as Open MPI's
+// nonblocking collectives for vectors of different length.
+constexpr double kExplanationS = 1;
+
 // Tells the core that this is a loop that waits.
 inline void relax() {
 #if defined(__x86_64__)
@@ -111,9 +115,14 @@ void Engine::find_nodes() {
 }
 
 bool Engine::advance(Operation& operation) {
-  bool has_moved = false;
+  bool has_moved = false, is_explained = true;
   try {
     const bool may_be_over = !operation.beside || operation.beside->advance(has_moved);
+    is_explained = false;
+    if (!operation.unexplained.empty()) {
+      if (now_s() - operation.unexplained_s < kExplanationS) return has_moved;
+      throw CommFailure(operation.unexplained);
+    }
     if (operation.poll) {
       if (!operation.poll->advance(has_moved)) return has_moved;
       if (const char* way = operation.poll->way()) operation.way = way;
@@ -152,6 +161,11 @@ bool Engine::advance(Operation& operation) {
     if (!may_be_over) return has_moved;
     operation.beside.reset();
   } catch (const std::exception& failure) {
+    if (operation.beside && !is_explained && operation.unexplained.empty()) {
+      operation.unexplained = failure.what();
+      operation.unexplained_s = now_s();
+      return true;
+    }
     operation.error = std::string("failed: ") + failure.what() + ".";
     for (std::shared_ptr<Poll>* poll : {&operation.poll, &operation.beside})
       if (*poll && !(*poll)->is_holding_memory()) poll->reset();

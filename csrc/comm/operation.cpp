@@ -10,7 +10,9 @@ void check_mpi(int code, const char* call) {
   char text[MPI_MAX_ERROR_STRING] = "";
   int length = 0;
   MPI_Error_string(code, text, &length);
-  throw CommFailure(std::string(call) + " failed: " + std::string(text, static_cast<size_t>(length)));
+  const std::string reason(text, static_cast<size_t>(length));
+  throw CommFailure(std::string(call) + " failed: " +
+                    (reason.empty() ? "MPI has no words for its error " + std::to_string(code) : reason));
 }
 
 bool Operation::has_open_work() const {

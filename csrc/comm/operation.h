@@ -52,6 +52,8 @@ struct Operation {
   std::atomic<bool> done{false};
   std::string error;
   std::function<void(const std::string& reason)> on_failure;  // under the engine's lock; not for those given up in time
+  std::string unexplained;  // what went wrong, while `beside` may still tell why
+  double unexplained_s = 0;
   int source = -1;
   std::vector<std::function<void()>> callbacks;  // guarded by the engine's lock until done
 
