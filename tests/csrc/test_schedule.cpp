@@ -99,6 +99,7 @@ TEST_CASE("a ring, whole and in segments") {
   for (const int size : kSizes) {
     check_sizes(ring_of(1), "ring", size);
     if (size <= 24) check_sizes(ring_of(5), "ring of 5 segments", size);
+    if (size <= 7) check_sizes(ring_of(8), "ring of 8 segments", size);
   }
   CHECK_EQ(World(even_task(Collective::AllReduce, 1000, 1777), ring_of(1), true, Algebra::Sum, 1).run().fault, "");
 }
@@ -110,6 +111,45 @@ TEST_CASE("lanes on a torus") {
     for (const Collective collective : kCollectives) {
       check(even_task(collective, 288, 5000), lanes_on(shape, 2), shape);
       check(uneven_task(collective, 288, 5), lanes_on(shape, 1), shape);
+    }
+}
+
+// Segments differ from 4 on, and those of an all-reduce from 8 on.
+TEST_CASE("lanes in segments of different length") {
+  for (const char* shape : {"3", "2x3", "2x3x2", "3x4l"})
+    for (const int num_segments : {8, 13, 16}) {
+      const int size = Torus::parse(shape).size();
+      check_sizes(lanes_on(shape, num_segments), shape, size);
+      for (const Collective collective : kCollectives) {
+        check(even_task(collective, size, 997), lanes_on(shape, num_segments), shape);
+        check(uneven_task(collective, size, 83), lanes_on(shape, num_segments), shape);
+      }
+    }
+}
+
+TEST_CASE("segments grow and shrink in equal steps where messages are small") {
+  constexpr int kShare = 100'000;  // of one of two lanes in one of three blocks
+  for (const Collective collective : kCollectives)
+    for (const int num_segments : {1, 3, 4, 7, 8, 16, 64}) {
+      const Schedule schedule = ring(even_task(collective, 3, 3 * 2 * kShare), num_segments);
+      std::vector<double> lengths;
+      double sum = 0;
+      for (int i = 0; i < schedule.num_strands; i += schedule.num_strands / num_segments) {
+        lengths.push_back(static_cast<double>(schedule.build_strand(i).messages().back().count));
+        sum += lengths.back();
+      }
+      CHECK_EQ(lengths.size(), num_segments);
+      CHECK_EQ(sum, doctest::Approx(kShare).epsilon(0.001));
+      const int ramp = std::clamp(num_segments / (collective == Collective::AllReduce ? 4 : 2), 1, 8);
+      const auto steps = [&](int i) {
+        const int from_begin = collective == Collective::ReduceScatter ? ramp : i + 1;
+        const int from_end = collective == Collective::AllGather ? ramp : num_segments - i;
+        return std::min({from_begin, from_end, ramp});
+      };
+      int num_steps = 0;
+      for (int i = 0; i < num_segments; ++i) num_steps += steps(i);
+      for (int i = 0; i < num_segments; ++i)
+        CHECK(std::abs(lengths[static_cast<size_t>(i)] - 1.0 * kShare * steps(i) / num_steps) <= 2);
     }
 }
 

@@ -11,6 +11,13 @@
 // side. Simulated on 2x3 with 0.5 us per message and reductions at 800 GB/s, two segments reached 98 to 99.9 % of what
 // the links can carry, one 90 to 99.6 %, eight 95 to 99.7 %.
 //
+// Links stand idle while the first segments have not come to every phase, and when the last ones have left the first.
+// The least of that is lost where segments grow in equal steps at the beginning and shrink at the end. Which end
+// matters: the first phases of a reduce-scatter have most of the bytes and fill the links by themselves, so it only
+// shrinks at the end; an all-gather only grows at the beginning; an all-reduce does both. In place of equal segments,
+// simulated: 64 on 2x3 99.5 % of what the links can carry in place of 98.8 in a reduce-scatter, 99.4 in place of 98.1
+// in an all-gather; 15 on 4x4x4 99.4 in place of 97.0, and 99.7 in place of 99.1.
+//
 // All-reduce cuts the vector so that what a message carries is one range of it. The blocks of reduce-scatter and
 // all-gather are cut each, so that a phase of several dimensions sends parts of many blocks; these are first copied
 // next to each other, which costs a pass through memory, at ten times and more the speed of the network.
@@ -26,6 +33,8 @@ namespace mfugaku::comm::schedule {
 namespace {
 
 constexpr int kSegmentsInPhase = 2;
+// Shorter segments than 1/8 would make messages that cost more than their bytes.
+constexpr int kMaxRamp = 8;
 
 // What all strands of one rank share.
 class Plan {
@@ -64,10 +73,21 @@ class Plan {
   bool is_all_reduce() const { return task_.collective == Collective::AllReduce; }
   bool is_staged() const { return !is_all_reduce() && num_dimensions() > 1; }
 
+  // A full segment is ramp() times as long as the shortest. One segment fewer than that is shorter at either end where
+  // the collective has its small messages.
+  int64_t ramp() const { return std::clamp(num_segments_ / (is_all_reduce() ? 4 : 2), 1, kMaxRamp); }
+  int64_t num_growing() const { return task_.collective == Collective::ReduceScatter ? 0 : ramp() - 1; }
+  int64_t num_shrinking() const { return task_.collective == Collective::AllGather ? 0 : ramp() - 1; }
+  // Length of the first `segment` segments, the shortest being 1.
+  int64_t length_of_first(int64_t segment) const {
+    const int64_t grown = std::min(segment, num_growing());
+    const int64_t shrunk = std::max<int64_t>(0, segment - (num_segments_ - num_shrinking()));
+    return grown * (grown + 1) / 2 + (segment - grown) * ramp() - shrunk * (shrunk + 1) / 2;
+  }
   // Where the part of a segment of a lane begins in `count` elements; the next segment's beginning is its end.
   int64_t segment_begin(int64_t count, int lane, int segment) const {
     const int64_t begin = share_begin(count, lane), end = share_begin(count, lane + 1);
-    return begin + cut(end - begin, num_segments_, segment);
+    return begin + cut(end - begin, length_of_first(num_segments_), length_of_first(segment));
   }
   int64_t share_begin(int64_t count, int lane) const {
     if (lane == num_lanes()) return count;
@@ -79,7 +99,8 @@ class Plan {
   int64_t most(int64_t num_slices) const {
     const int64_t longest = *std::max_element(task_.counts.begin(), task_.counts.end());
     const auto part = [this](int64_t count) {
-      return static_cast<int64_t>(std::ceil(static_cast<double>(count) * largest_weight_)) / num_segments_ + 3;
+      const auto longest_lane = static_cast<int64_t>(std::ceil(static_cast<double>(count) * largest_weight_));
+      return longest_lane * ramp() / length_of_first(num_segments_) + 3;
     };
     return std::min(num_slices * part(longest), part(begins_.back()) + 3 * num_slices);
   }
