@@ -18,6 +18,8 @@ from megatron_fugaku.mpi_choice import family_of_mpirun
 # Of the caller's job, if pytest itself runs under a launcher, and of torchrun.
 _LAUNCHER_VARIABLES = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "SLURM_")
 _TORCH_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+# Makes print write a line and its end apart, so that the lines of two ranks mix.
+_DROPPED = (*_TORCH_VARIABLES, "PYTHONUNBUFFERED")
 
 
 def mpi_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -25,7 +27,7 @@ def mpi_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     clean = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(_LAUNCHER_VARIABLES) and name not in _TORCH_VARIABLES
+        if not name.startswith(_LAUNCHER_VARIABLES) and name not in _DROPPED
     }
     root_is_allowed = {
         f"{family}_ALLOW_RUN_AS_ROOT{suffix}": "1" for family in ("OMPI", "PRTE") for suffix in ("", "_CONFIRM")

@@ -56,9 +56,8 @@ class _Flight:
         return group.members or tuple(sorted(found))
 
     def waiting(self) -> list[_Waiting]:
-        found = [_Waiting(record, operation) for record in self.records.values() if record.ending != "finalized"
-                 for operation in record.open_operations]
-        return [one for one in found if one.seconds >= self.min_wait_s]
+        return [_Waiting(record, operation) for record in self.records.values() if record.ending != "finalized"
+                for operation in record.open_operations]
 
     def reached(self, rank: int, group: Group) -> int:
         """The latest collective of the group that the rank has called; 0: none that is noted."""
@@ -98,8 +97,9 @@ class _Flight:
 
 
 def _explain_collective(flight: _Flight, group: Group, waiting: list[_Waiting]) -> tuple[bool, str]:
-    sequence = min(one.operation.sequence for one in waiting)
-    here = [one for one in waiting if one.operation.sequence == sequence]
+    sequence = min(one.operation.sequence for one in waiting if one.seconds >= flight.min_wait_s)
+    here = [one for one in waiting if one.operation.sequence == sequence
+            and (one.seconds >= flight.min_wait_s or flight.silent_s(one.record.rank) < flight.min_wait_s)]
     operation = here[0].operation
     members = flight.members_of(group)
     absent = [rank for rank in members if flight.reached(rank, group) < sequence]
@@ -138,7 +138,8 @@ def explain_stuck(records: Sequence[RankRecord], min_wait_s: float = MIN_WAIT_S)
     for one in flight.waiting():
         if one.operation.is_collective:
             by_group[one.operation.group.name, one.operation.group.members].append(one)
-        else:
+        elif one.seconds >= min_wait_s:
             found.append(_explain_message(flight, one))
-    found += [_explain_collective(flight, waiting[0].operation.group, waiting) for waiting in by_group.values()]
+    found += [_explain_collective(flight, waiting[0].operation.group, waiting) for waiting in by_group.values()
+              if any(one.seconds >= min_wait_s for one in waiting)]
     return [text for _, text in sorted(found, key=lambda pair: not pair[0])]

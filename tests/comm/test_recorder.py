@@ -23,17 +23,18 @@ WORKERS = Path(__file__).parent / "workers"
 pytestmark = [pytest.mark.mpi, pytest.mark.timeout(150)]
 
 
-def wait_for_sentences(folder: Path, number: int) -> list[str]:
+def wait_for_sentences(folder: Path, parts: tuple[str, ...]) -> list[str]:
+    """As many sentences as parts, each part in one of them: earlier, some rank was still on its way."""
     deadline = time.monotonic() + stretched(60)
     while time.monotonic() < deadline:
         try:
             sentences = explain_stuck(load_flight(folder), 0.5)
         except DataError:
             sentences = []
-        if len(sentences) == number:
+        if len(sentences) == len(parts) and all(any(part in text for text in sentences) for part in parts):
             return sentences
         time.sleep(0.1)
-    raise AssertionError(f"not {number} sentences, but {sentences}")
+    raise AssertionError(f"not {parts}, but {sentences}")
 
 
 @pytest.fixture
@@ -41,11 +42,11 @@ def hang(tmp_path):
     """Starts ranks that hang and gives their sentences; all are gone afterwards."""
     started = []
 
-    def start(instead: str, number: int) -> list[str]:
+    def start(instead: str, *parts: str) -> list[str]:
         command = ["mpirun", "--oversubscribe", "-n", "3", sys.executable, str(WORKERS / "recording.py"), instead]
         environment = mpi_environment({"MFUGAKU_COMM_FLIGHT_DIR": str(tmp_path / "flight")})
         started.append(subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL))
-        return wait_for_sentences(tmp_path / "flight", number)
+        return wait_for_sentences(tmp_path / "flight", parts)
 
     yield start
     for process in started:
@@ -54,7 +55,7 @@ def hang(tmp_path):
 
 
 def test_who_waits_in_a_job_that_hangs(hang, tmp_path, capsys):
-    [sentence] = hang("sleeps", 1)
+    [sentence] = hang("sleeps", "ranks 0, 1 wait since")
     assert sentence.startswith("group 'all ranks' (ranks 0, 1, 2): ranks 0, 1 wait since ")
     assert "in all_reduce number 1501 (1 MiB, shared memory); missing: rank 2 is in no operation since " in sentence
     assert sentence.endswith("its last was all_reduce number 1500 of group 'all ranks'.")
@@ -70,7 +71,7 @@ def test_who_waits_in_a_job_that_hangs(hang, tmp_path, capsys):
 
 
 def test_what_a_rank_does_instead(hang):
-    sentences = hang("receives", 2)
+    sentences = hang("receives", "rank 2 waits since", "ranks 0, 1 wait since")
     # Rank 2 waits for a message of rank 1, which waits for rank 2: neither is to blame more than the other.
     waits = "in recv number 1 from rank 1 (8 B); rank 1 is in all_reduce number 1501"
     assert any("rank 2 waits since " in text and waits in text for text in sentences), sentences
@@ -78,7 +79,7 @@ def test_what_a_rank_does_instead(hang):
 
 
 def test_killed_ranks_leave_their_records(hang, tmp_path):
-    hang("sleeps", 1)
+    hang("sleeps", "ranks 0, 1 wait since")
     pids = [record.pid for record in load_flight(tmp_path)]
     for pid in pids:
         os.kill(pid, signal.SIGKILL)

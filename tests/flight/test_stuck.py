@@ -42,6 +42,12 @@ def test_who_waits_and_who_is_missing():
                         "16 of group 'data'.")
 
 
+def test_a_rank_that_has_just_come_waits_too():
+    tp = group("1", (0, 1, 2))
+    [sentence] = explain_stuck([record(0, operation(tp)), record(1, operation(tp, begun_s=0.1)), record(2)])
+    assert "ranks 0, 1 wait since 30.0 s" in sentence and "missing: rank 2" in sentence
+
+
 def test_the_group_whose_missing_rank_waits_for_nobody_comes_first():
     """0 waits for 1 in a group, 1 for 2 in another, and 2 is gone."""
     first, second = group("a", (0, 1)), group("b", (1, 2), 1)
