@@ -52,6 +52,8 @@ std::pair<int, int> initialize(const EngineOptions& options) {
 
 std::pair<int, int> world() { return {Engine::instance().rank(), Engine::instance().size()}; }
 
+std::vector<uint64_t> nodes() { return Engine::instance().nodes(); }
+
 bool is_ready() { return Engine::instance().is_ready(); }
 
 int thread_level() { return Engine::instance().thread_level(); }

@@ -59,6 +59,7 @@ void set_lanes(Group& group, schedule::Choice lanes);  // as Group::set_lanes
 std::pair<int, int> initialize(const EngineOptions& options);  // returns its rank and their number
 std::pair<int, int> world();
 bool is_ready();
+std::vector<uint64_t> nodes();  // a number of every rank's node, alike for ranks of one node
 int thread_level();
 void stop_thread();
 void abort_job(const std::string& message, int code);

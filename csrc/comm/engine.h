@@ -41,6 +41,7 @@ class Engine {
   bool may_share_memory() const { return options_.shared_memory; }
   bool wants_utofu() const { return options_.utofu; }
   // A number that ranks of MPI_COMM_WORLD on one node have in common.
+  const std::vector<uint64_t>& nodes() const { return nodes_; }
   uint64_t node_of(int rank) const { return nodes_[static_cast<size_t>(rank)]; }
 
   // Largest element count or byte count handed to one MPI call; lowered by tests of the splitting of large messages.

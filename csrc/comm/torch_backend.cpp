@@ -433,21 +433,21 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
 
   module.def(
       "initialize",
-      [](bool progress_thread, bool tracing, double timeout_s, bool shared_memory, bool utofu,
-         const std::string& algorithms, int ranks_per_node, int progress_core) {
+      [](bool progress_thread, bool tracing, double timeout_s, bool shared_memory, bool utofu, int ranks_per_node,
+         int progress_core) {
         return translated([&] {
-          if (!is_ready()) schedule::ChoiceTable::instance().set(algorithms);
           return initialize(
               {progress_thread, progress_core, tracing, timeout_s, shared_memory, utofu, ranks_per_node});
         });
       },
       py::arg("progress_thread"), py::arg("tracing"), py::arg("timeout_s"),
-      py::arg("shared_memory") = true, py::arg("utofu") = false, py::arg("algorithms") = "",
-      py::arg("ranks_per_node") = 0, py::arg("progress_core") = -1, NoGil(),
+      py::arg("shared_memory") = true, py::arg("utofu") = false, py::arg("ranks_per_node") = 0,
+      py::arg("progress_core") = -1, NoGil(),
       "Initialises MPI; returns this process's rank in MPI_COMM_WORLD and its size.");
   module.def("world", &world);
   module.def("is_ready", &is_ready);
   module.def("thread_level", &thread_level);
+  module.def("nodes", &nodes, "A number of every MPI rank's node, alike for ranks of one node.");
   module.def("all_gather_int", [](int value) { return translated([&] { return all_gather_int(value); }); }, NoGil());
   module.def("broadcast_text",
              [](const std::string& text, int root) { return translated([&] { return broadcast_text(text, root); }); },

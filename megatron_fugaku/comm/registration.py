@@ -14,7 +14,6 @@ import inspect
 import os
 import socket
 import sys
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,7 +70,6 @@ def _start_mpi() -> tuple[int, int]:
         timeout_s=environment.get("MFUGAKU_COMM_TIMEOUT_S"),
         shared_memory=transport is not environment.Transport.MPI,
         utofu=transport is environment.Transport.UTOFU,
-        algorithms=environment.get("MFUGAKU_COMM_ALGORITHM"),
         ranks_per_node=environment.get("MFUGAKU_COMM_RANKS_PER_NODE"),
     )
     if info.launcher not in ("none", "torchrun") and info.world_size != size:
@@ -95,14 +93,8 @@ def _start_mpi() -> tuple[int, int]:
     return rank, size
 
 
-def _gather_nodes(extension) -> list[int]:
-    """Return a number of every rank's node, alike for those that run on one kernel. Collective over the job."""
-    boot_id = Path("/proc/sys/kernel/random/boot_id").read_bytes()
-    return extension.all_gather_int(zlib.crc32(boot_id) >> 1)
-
-
 def _place_job(extension, num_ranks: int) -> None:
-    """Read where the ranks are. Collective over the job, and MFUGAKU_COMM_PLACEMENT must be alike on all ranks.
+    """Read where the ranks are. MFUGAKU_COMM_PLACEMENT must be alike on all ranks.
 
     Raises:
         CommError: the file cannot be used, or is for another number of ranks.
@@ -110,7 +102,7 @@ def _place_job(extension, num_ranks: int) -> None:
     global _placed_job
     placement = read_placement(Path(environment.get("MFUGAKU_COMM_PLACEMENT")))
     is_apart = environment.get("MFUGAKU_COMM_TRANSPORT") is environment.Transport.MPI
-    _placed_job = PlacedJob(placement, num_ranks, None if is_apart else _gather_nodes(extension))
+    _placed_job = PlacedJob(placement, num_ranks, None if is_apart else extension.nodes())
 
 
 def placed_job() -> PlacedJob | None:
@@ -169,11 +161,10 @@ def _create_backend(options, _backend_options=None):
 
 
 def _own_address(extension) -> str:
-    """Return an address of this node that every rank can reach. Collective over the job."""
-    is_one_node = len(set(_gather_nodes(extension))) == 1
+    """Return an address of this node that every rank can reach."""
     if os.environ.get("MASTER_ADDR"):
         return os.environ["MASTER_ADDR"]
-    if is_one_node:
+    if len(set(extension.nodes())) == 1:
         return "127.0.0.1"
     # Connecting a UDP socket sends nothing, but chooses the network interface that leads outwards.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
