@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <functional>
 
 #include "transport/utofu_over_mpi.h"
 
@@ -215,8 +216,10 @@ void Engine::submit(const OperationPtr& operation) {
     active_.push_back(operation);
     num_active_.store(active_.size());
   }
-  recorder_.count_call(*operation->group, operation->name, operation->num_bytes);
-  recorder_.add_wait(*operation->group, operation->name, now_s() - operation->start_s);
+  if (operation->totals != nullptr) {
+    recorder_.count_call(*operation->totals, operation->num_bytes);
+    recorder_.add_wait(*operation->totals, now_s() - operation->start_s);
+  }
   if (is_over) progress();
   if (options_.progress_thread) thread_wakes_.notify_one();
 }
@@ -236,11 +239,13 @@ bool Engine::progress(const Operation* awaited) {
       if (operation->end_s == 0) give_up_if_late(*operation);
     }
     if (!abandoned_.empty()) advance_abandoned(late);
-    const auto is_open = [](const OperationPtr& operation) { return operation->end_s == 0; };
-    const auto first = std::stable_partition(active_.begin(), active_.end(), is_open);
-    finished.assign(std::make_move_iterator(first), std::make_move_iterator(active_.end()));
-    active_.erase(first, active_.end());
-    num_active_.store(active_.size());
+    const auto is_over = [](const OperationPtr& operation) { return operation->end_s != 0; };
+    if (std::any_of(active_.begin(), active_.end(), is_over)) {
+      const auto first = std::stable_partition(active_.begin(), active_.end(), std::not_fn(is_over));
+      finished.assign(std::make_move_iterator(first), std::make_move_iterator(active_.end()));
+      active_.erase(first, active_.end());
+      num_active_.store(active_.size());
+    }
     for (const OperationPtr& operation : finished) {
       (operation->has_open_work() ? abandoned_ : released).push_back(operation);
       for (auto& callback : operation->callbacks) callbacks.push_back(std::move(callback));
@@ -280,18 +285,21 @@ void Engine::wait(const std::vector<OperationPtr>& operations, double timeout_s)
     double unset = 0;
     operation->wait_start_s.compare_exchange_strong(unset, begin_s);
     const double limit_s = timeout_s > 0 ? timeout_s : operation->timeout_s;
+    const auto note_wait = [&] {
+      if (operation->totals != nullptr) recorder_.add_wait(*operation->totals, now_s() - begin_s);
+    };
     Backoff backoff(spin_s_.load());
     while (!operation->done.load(std::memory_order_acquire)) {
       if (progress(operation.get())) backoff.reset();
       if (operation->done.load(std::memory_order_acquire)) break;
       if (!ready_.load()) throw CommFailure(operation->describe() + " cannot finish: MPI is finalised.");
       if (now_s() - begin_s > limit_s) {
-        recorder_.add_wait(*operation->group, operation->name, now_s() - begin_s);
+        note_wait();
         throw CommFailure(operation->describe() + " " + Operation::describe_timeout(limit_s));
       }
       backoff.pause();
     }
-    recorder_.add_wait(*operation->group, operation->name, now_s() - begin_s);
+    note_wait();
     if (!operation->error.empty()) throw CommFailure(operation->describe_failure());
   }
 }

@@ -121,6 +121,7 @@ OperationPtr Group::new_operation(const char* operation, int64_t num_bytes, cons
   result->name = operation;
   result->group = name_;
   result->group_number = flight_number_;
+  result->totals = &totals_of(operation);
   result->num_bytes = num_bytes;
   result->rank = rank_;
   result->group_size = size();
@@ -128,6 +129,14 @@ OperationPtr Group::new_operation(const char* operation, int64_t num_bytes, cons
   result->keep = call.keep;
   result->hold(shared_from_this());  // the stages refer to the group
   return result;
+}
+
+// Few operations have names, and these are literals.
+Totals& Group::totals_of(const char* operation) {
+  std::lock_guard<std::mutex> lock(totals_mutex_);
+  for (const auto& [name, totals] : totals_)
+    if (name == operation) return *totals;
+  return *totals_.emplace_back(operation, &Engine::instance().recorder().totals_of(*name_, operation)).second;
 }
 
 OperationPtr Group::new_collective(const char* operation, int64_t num_bytes, const Call& call) {

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -72,6 +73,7 @@ class Group : public std::enable_shared_from_this<Group> {
   // members. These tags are apart from those of tag_of. Throws std::invalid_argument when there are not so many.
   int take_tags(int num_tags);
   OperationPtr new_operation(const char* operation, int64_t num_bytes, const Call& call);
+  Totals& totals_of(const char* operation);
 
   std::shared_ptr<const std::string> name_;
   std::vector<int> mpi_ranks_;
@@ -88,6 +90,8 @@ class Group : public std::enable_shared_from_this<Group> {
   std::atomic<uint64_t> num_collectives_{0}, num_point_to_point_{0};
   int num_tags_taken_ = 0;
   std::atomic<bool> is_shut_down_{false};
+  std::mutex totals_mutex_;
+  std::vector<std::pair<const char*, Totals*>> totals_;  // of the operations called so far
 };
 
 }  // namespace mfugaku::comm

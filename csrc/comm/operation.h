@@ -15,6 +15,8 @@
 
 namespace mfugaku::comm {
 
+struct Totals;
+
 // Turns an MPI error code into CommFailure with MPI's own words.
 void check_mpi(int code, const char* call);
 
@@ -25,6 +27,7 @@ struct Operation {
   const char* name = "";
   std::shared_ptr<const std::string> group;
   uint32_t group_number = 0;  // of the flight recorder
+  Totals* totals = nullptr;   // of the recorder; null: not counted
   uint64_t flight_number = 0;
   std::string way = "MPI";    // what carries it
   uint64_t sequence = 0;

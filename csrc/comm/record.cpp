@@ -4,16 +4,20 @@
 
 namespace mfugaku::comm {
 
-void Recorder::count_call(const std::string& group, const char* operation, int64_t num_bytes) {
+Totals& Recorder::totals_of(const std::string& group, const char* operation) {
   std::lock_guard<std::mutex> lock(mutex_);
-  Totals& totals = totals_[{group, operation}];
+  return totals_[{group, operation}];
+}
+
+void Recorder::count_call(Totals& totals, int64_t num_bytes) {
+  std::lock_guard<std::mutex> lock(mutex_);
   ++totals.num_calls;
   totals.num_bytes += num_bytes;
 }
 
-void Recorder::add_wait(const std::string& group, const char* operation, double wait_s) {
+void Recorder::add_wait(Totals& totals, double wait_s) {
   std::lock_guard<std::mutex> lock(mutex_);
-  totals_[{group, operation}].wait_s += wait_s;
+  totals.wait_s += wait_s;
 }
 
 void Recorder::trace(TraceEvent event) {
@@ -29,12 +33,15 @@ void Recorder::trace(TraceEvent event) {
 
 std::vector<std::pair<std::pair<std::string, std::string>, Totals>> Recorder::totals() {
   std::lock_guard<std::mutex> lock(mutex_);
-  return {totals_.begin(), totals_.end()};
+  std::vector<std::pair<std::pair<std::string, std::string>, Totals>> called;
+  for (const auto& line : totals_)
+    if (line.second.num_calls > 0) called.push_back(line);
+  return called;
 }
 
 void Recorder::reset_totals() {
   std::lock_guard<std::mutex> lock(mutex_);
-  totals_.clear();
+  for (auto& line : totals_) line.second = Totals{};
 }
 
 void Recorder::set_tracing(bool on) {

@@ -32,10 +32,13 @@ class Recorder {
  public:
   static constexpr size_t kTraceCapacity = size_t{1} << 16;  // the oldest events give way
 
-  void count_call(const std::string& group, const char* operation, int64_t num_bytes);
-  void add_wait(const std::string& group, const char* operation, double wait_s);
+  // The totals of an operation on a group, there as long as the recorder is; to be changed by the two below.
+  Totals& totals_of(const std::string& group, const char* operation);
+  void count_call(Totals& totals, int64_t num_bytes);
+  void add_wait(Totals& totals, double wait_s);
   void trace(TraceEvent event);
 
+  // Of what was called since the last reset.
   std::vector<std::pair<std::pair<std::string, std::string>, Totals>> totals();
   void reset_totals();
   void set_tracing(bool on);

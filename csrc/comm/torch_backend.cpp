@@ -15,6 +15,7 @@
 #include "reduce.h"
 #include "rehearsal.h"
 #include "schedule/choice.h"
+#include "shared/streams.h"
 #include "torch_arena.h"
 #include "torch_sparse.h"
 #include "torch_stock.h"
@@ -508,5 +509,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
       NoGil(), "Largest and rms difference from float64 of a sum over so many ranks, rehearsed in this process.");
   module.def("set_max_count", &set_max_count,
              "For tests: the largest count handed to one MPI call.");
+  module.def("set_cache_bytes", &shared::set_cache_bytes,
+             "For tests: what the caches hold; longer results are written past them. 0: what the system says.");
   module.def("convert", &convert, "For tests: float32 to or from float16 or bfloat16, into the second tensor.");
 }

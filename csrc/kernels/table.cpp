@@ -1,5 +1,6 @@
 // The table of all kernels: op, instruction set, functions.
 #include "kernels/bias_gelu/bias_gelu.h"
+#include "kernels/copy/copy.h"
 #include "kernels/dropout/dropout.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/registry.h"
@@ -21,6 +22,7 @@ namespace mfugaku::kernels {
 const std::vector<Row>& table() {
   static const std::vector<Row> rows = {
       MFUGAKU_ROWS(ReduceKernels, reduce),
+      MFUGAKU_ROWS(CopyKernels, copy),
       MFUGAKU_ROWS(DropoutKernels, dropout),
       MFUGAKU_ROWS(BiasGeluKernels, bias_gelu),
   };

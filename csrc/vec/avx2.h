@@ -102,5 +102,15 @@ MFUGAKU_INLINE void multiply_wide(U32 a, uint32_t m, U32& high, U32& low) {
 MFUGAKU_INLINE Mask not_below(U32 a, U32 bound) { return _mm256_cmpeq_epi32(_mm256_max_epu32(a, bound), a); }
 MFUGAKU_INLINE F32 keep(Mask mask, F32 v) { return _mm256_and_ps(_mm256_castsi256_ps(mask), v); }
 
+constexpr int64_t kStreamBytes = 64;
+MFUGAKU_INLINE int start_streams() { return 0; }
+MFUGAKU_INLINE void stream(int, const char* from, char* to) {
+  const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + 32));
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), low);
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(to + 32), high);
+}
+MFUGAKU_INLINE void end_streams() { _mm_sfence(); }
+
 }  // namespace
 }  // namespace mfugaku::vec

@@ -98,5 +98,12 @@ MFUGAKU_INLINE void multiply_wide(U32 a, uint32_t m, U32& high, U32& low) {
 MFUGAKU_INLINE Mask not_below(U32 a, U32 bound) { return _mm512_cmpge_epu32_mask(a, bound); }
 MFUGAKU_INLINE F32 keep(Mask mask, F32 v) { return _mm512_maskz_mov_ps(mask, v); }
 
+constexpr int64_t kStreamBytes = 64;
+MFUGAKU_INLINE int start_streams() { return 0; }
+MFUGAKU_INLINE void stream(int, const char* from, char* to) {
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(to), _mm512_loadu_si512(from));
+}
+MFUGAKU_INLINE void end_streams() { _mm_sfence(); }
+
 }  // namespace
 }  // namespace mfugaku::vec

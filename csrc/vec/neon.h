@@ -114,5 +114,16 @@ MFUGAKU_INLINE void multiply_wide(U32 a, uint32_t m, U32& high, U32& low) {
 MFUGAKU_INLINE Mask not_below(U32 a, U32 bound) { return vcgeq_u32(a, bound); }
 MFUGAKU_INLINE F32 keep(Mask mask, F32 v) { return vreinterpretq_f32_u32(vandq_u32(mask, vreinterpretq_u32_f32(v))); }
 
+constexpr int64_t kStreamBytes = 64;
+MFUGAKU_INLINE int start_streams() { return 0; }
+MFUGAKU_INLINE void stream(int, const char* from, char* to) {
+  const auto* in = reinterpret_cast<const uint8_t*>(from);
+  asm volatile("stnp %q1, %q2, [%0]\n\tstnp %q3, %q4, [%0, #32]"
+               :
+               : "r"(to), "w"(vld1q_u8(in)), "w"(vld1q_u8(in + 16)), "w"(vld1q_u8(in + 32)), "w"(vld1q_u8(in + 48))
+               : "memory");
+}
+MFUGAKU_INLINE void end_streams() { asm volatile("dmb ishst" : : : "memory"); }  // stnp may pass later stores
+
 }  // namespace
 }  // namespace mfugaku::vec

@@ -52,5 +52,10 @@ MFUGAKU_INLINE void multiply_wide(U32 a, uint32_t m, U32& high, U32& low) {
 MFUGAKU_INLINE Mask not_below(U32 a, U32 bound) { return a >= bound; }
 MFUGAKU_INLINE F32 keep(Mask mask, F32 v) { return mask ? v : 0.0f; }
 
+constexpr int64_t kStreamBytes = 64;
+MFUGAKU_INLINE int start_streams() { return 0; }
+MFUGAKU_INLINE void stream(int, const char* from, char* to) { __builtin_memcpy(to, from, kStreamBytes); }
+MFUGAKU_INLINE void end_streams() {}
+
 }  // namespace
 }  // namespace mfugaku::vec

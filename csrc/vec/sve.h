@@ -81,5 +81,26 @@ MFUGAKU_INLINE void multiply_wide(U32 a, uint32_t m, U32& high, U32& low) {
 MFUGAKU_INLINE Mask not_below(U32 a, U32 bound) { return svcmpge_u32(svptrue_b32(), a, bound); }
 MFUGAKU_INLINE F32 keep(Mask mask, F32 v) { return svsel_f32(mask, v, svdup_n_f32(0.0f)); }
 
+// A line of the A64FX, and a multiple of every line and vector there is.
+constexpr int64_t kStreamBytes = 256;
+// The bytes that `dc zva` sets to zero, which takes a line into the cache without reading its memory; 0 when the system
+// forbids it, or when they are more than kStreamBytes.
+MFUGAKU_INLINE int64_t start_streams() {
+  uint64_t id = 0;
+  asm("mrs %0, dczid_el0" : "=r"(id));
+  const int64_t num_bytes = int64_t{4} << (id & 15);
+  return (id & 16) != 0 || num_bytes > kStreamBytes ? 0 : num_bytes;
+}
+MFUGAKU_INLINE void stream(int64_t zeroed, const char* from, char* to) {
+  for (int64_t i = 0; zeroed > 0 && i < kStreamBytes; i += zeroed) asm volatile("dc zva, %0" : : "r"(to + i) : "memory");
+  const auto width = static_cast<int64_t>(svcntb());
+  for (int64_t i = 0; i < kStreamBytes; i += width) {
+    const svbool_t active = svwhilelt_b8_s64(i, kStreamBytes);
+    const svuint8_t bytes = svld1_u8(active, reinterpret_cast<const uint8_t*>(from + i));
+    svst1_u8(active, reinterpret_cast<uint8_t*>(to + i), bytes);
+  }
+}
+MFUGAKU_INLINE void end_streams() {}
+
 }  // namespace
 }  // namespace mfugaku::vec

@@ -10,6 +10,8 @@
 //   at_least at_most         at_least(v, bound) = max(v, bound); a NaN in v stays
 //   as_u32 as_f32 exclusive_or shift_left<bits> count_from(n)   count_from: n, n + 1, n + 2, ... modulo 2^32
 //   multiply_wide(a, m, high, low)   the 64-bit products of each lane with a scalar
+//   start_streams() stream(s, from, to) end_streams()   copies kStreamBytes to an address that is a multiple of them,
+//                            past the caches; s is what start_streams() returned, once for many
 //   not_below(a, bound)      a >= bound, unsigned; keep(mask, v): v where true, else +0
 //
 // A kernel is one source over these names, included once by a file for each instruction set. All results are

@@ -1,12 +1,11 @@
 #include "collectives.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "../collectives/messages.h"
-#include "../reduce.h"
 #include "in_place.h"
 #include "remote_collectives.h"
+#include "streams.h"
 #include "transfer.h"
 
 namespace mfugaku::comm::shared {
@@ -17,10 +16,6 @@ constexpr int64_t kMaxDirectBytes = 32 * 1024;
 
 char* at(void* data, int64_t offset) { return static_cast<char*>(data) + offset; }
 const char* at(const void* data, int64_t offset) { return static_cast<const char*>(data) + offset; }
-
-void copy(void* to, const void* from, int64_t num_bytes) {
-  if (num_bytes > 0) std::memcpy(to, from, static_cast<size_t>(num_bytes));
-}
 
 int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
 
@@ -42,11 +37,11 @@ class Reducing : public Transfer {
         inputs_(static_cast<size_t>(channel_->size())) {}
 
   // out = the reduction of `own` with the others' slots, from `offset_bytes` on, in the order of the ranks.
-  void reduce(uint64_t chunk, int64_t offset_bytes, const void* own, int64_t count, void* out) {
+  void reduce(uint64_t chunk, int64_t offset_bytes, const void* own, int64_t count, void* out, bool streams = false) {
     for (int member = 0; member < channel_->size(); ++member)
       inputs_[static_cast<size_t>(member)] =
           member == channel_->rank() ? own : channel_->input(member, chunk) + offset_bytes;
-    reduce_pieces(type_, reduction_, inputs_, count, scale_, out);
+    reduce_into(type_, reduction_, inputs_, count, scale_, out, streams);
   }
 
   DataType type_;
@@ -126,12 +121,13 @@ class AllReduce : public Reducing {
 class ReduceScatter : public Reducing {
  public:
   ReduceScatter(std::shared_ptr<Channel> channel, const Ticket& ticket, std::vector<const void*> pieces,
-                std::vector<int64_t> counts, void* out, DataType type, Reduction reduction)
+                std::vector<int64_t> counts, void* out, DataType type, Reduction reduction, bool streams)
       : Reducing(channel, ticket, 1 + (largest(counts) - 1) / in_section(*channel, type), false, type, reduction),
         section_(in_section(*channel, type)),
         pieces_(std::move(pieces)),
         counts_(std::move(counts)),
-        out_(out) {}
+        out_(static_cast<char*>(out)),
+        streams_(streams) {}
 
  private:
   static int64_t largest(const std::vector<int64_t>& counts) { return *std::max_element(counts.begin(), counts.end()); }
@@ -156,24 +152,26 @@ class ReduceScatter : public Reducing {
     const int64_t length = length_of(index, self);
     if (length > 0)
       reduce(chunk, self * section_ * element_bytes_, part_of(index, self), length,
-             at(out_, index * section_ * element_bytes_));
+             out_ + index * section_ * element_bytes_, streams_);
   }
 
   int64_t section_;  // elements
   std::vector<const void*> pieces_;
   std::vector<int64_t> counts_;
-  void* out_;
+  char* out_;
+  bool streams_;
 };
 
 class AllGather : public Transfer {
  public:
   AllGather(std::shared_ptr<Channel> channel, const Ticket& ticket, const void* data, std::vector<void*> outs,
-            std::vector<int64_t> num_bytes)
+            std::vector<int64_t> num_bytes, bool streams)
       : Transfer(std::move(channel), ticket,
                  divide_up(*std::max_element(num_bytes.begin(), num_bytes.end()), Channel::kSlotBytes), false),
         data_(data),
         outs_(std::move(outs)),
-        num_bytes_(std::move(num_bytes)) {}
+        num_bytes_(std::move(num_bytes)),
+        streams_(streams) {}
 
  private:
   int64_t length_of(int64_t index, int member) const {
@@ -187,18 +185,19 @@ class AllGather : public Transfer {
     const int self = channel_->rank();
     const char* part = at(data_, index * Channel::kSlotBytes);
     copy(channel_->input(self, chunk), part, length_of(index, self));
-    if (place_of(index, self) != part) copy(place_of(index, self), part, length_of(index, self));
+    if (place_of(index, self) != part) copy(place_of(index, self), part, length_of(index, self), streams_);
   }
   void take(int64_t index, uint64_t chunk) override {
     for (int step = 1; step < channel_->size(); ++step) {
       const int member = (channel_->rank() + step) % channel_->size();
-      copy(place_of(index, member), channel_->input(member, chunk), length_of(index, member));
+      copy(place_of(index, member), channel_->input(member, chunk), length_of(index, member), streams_);
     }
   }
 
   const void* data_;
   std::vector<void*> outs_;
   std::vector<int64_t> num_bytes_;
+  bool streams_;
 };
 
 class Broadcast : public Transfer {
@@ -207,7 +206,8 @@ class Broadcast : public Transfer {
       : Transfer(std::move(channel), ticket, divide_up(num_bytes, Channel::kSlotBytes), false, root),
         data_(data),
         num_bytes_(num_bytes),
-        root_(root) {}
+        root_(root),
+        streams_(exceeds_caches(channel_->size() * num_bytes)) {}
 
  private:
   void fill(int64_t index, uint64_t chunk) override { move(index, channel_->input(root_, chunk), true); }
@@ -219,12 +219,13 @@ class Broadcast : public Transfer {
     if (is_in)
       copy(slot, at(data_, offset), length);
     else
-      copy(at(data_, offset), slot, length);
+      copy(at(data_, offset), slot, length, streams_);
   }
 
   void* data_;
   int64_t num_bytes_;
   int root_;
+  bool streams_;
 };
 
 }  // namespace
@@ -253,22 +254,23 @@ std::shared_ptr<Poll> reduce_scatter(std::shared_ptr<Channel> channel, const std
                                      Reduction reduction) {
   const int64_t element_bytes = size_of(type), num_bytes = sum_of(counts) * element_bytes;
   const Ticket ticket = make_ticket("reduce_scatter", num_bytes, number_of(type, reduction), counts);
+  const auto self = static_cast<size_t>(channel->rank());
+  const bool streams = out != pieces[self] && exceeds_caches((channel->size() + 1) * num_bytes);
   const auto through_slots = [=] {
-    return std::make_shared<ReduceScatter>(channel, ticket, pieces, counts, out, type, reduction);
+    return std::make_shared<ReduceScatter>(channel, ticket, pieces, counts, out, type, reduction, streams);
   };
   if (!is_worth_an_offer(*channel, num_bytes)) return through_slots();
-  const auto self = static_cast<size_t>(channel->rank());
   std::vector<int64_t> piece_bytes;
   for (const int64_t count : counts) piece_bytes.push_back(count * element_bytes);
   int64_t offset = 0;
   for (size_t i = 0; i < self; ++i) offset += counts[i];
   const auto in_place = [=](const std::vector<char*>& tensors) {
-    return reduce_scatter_in_place(channel, tensors, offset, counts[self], out, type, reduction);
+    return reduce_scatter_in_place(channel, tensors, offset, counts[self], out, type, reduction, streams);
   };
   // Pieces that are apart in memory are none of ours to find.
   const bool is_block = is_one_block(pieces, piece_bytes);
   const auto by_remote_reads = [=](const std::vector<char*>& addresses) {
-    return reduce_scatter_remotely(channel, addresses, offset, counts[self], out, type, reduction);
+    return reduce_scatter_remotely(channel, addresses, offset, counts[self], out, type, reduction, streams);
   };
   return offer(channel, ticket, is_block ? pieces[0] : nullptr, num_bytes, {in_place, by_remote_reads, through_slots});
 }
@@ -277,13 +279,16 @@ std::shared_ptr<Poll> all_gather(std::shared_ptr<Channel> channel, const void* d
                                  const std::vector<int64_t>& num_bytes) {
   const int64_t total_bytes = sum_of(num_bytes);
   const Ticket ticket = make_ticket("all_gather", total_bytes, 0, num_bytes);
-  const auto through_slots = [=] { return std::make_shared<AllGather>(channel, ticket, data, outs, num_bytes); };
+  const bool streams = exceeds_caches((channel->size() + 1) * total_bytes);
+  const auto through_slots = [=] {
+    return std::make_shared<AllGather>(channel, ticket, data, outs, num_bytes, streams);
+  };
   if (!is_worth_an_offer(*channel, total_bytes)) return through_slots();
   const auto in_place = [=](std::vector<char*> tensors) {
-    return all_gather_in_place(channel, std::move(tensors), outs, num_bytes);
+    return all_gather_in_place(channel, std::move(tensors), outs, num_bytes, streams);
   };
   const auto by_remote_reads = [=](std::vector<char*> addresses) {
-    return all_gather_remotely(channel, std::move(addresses), outs, num_bytes);
+    return all_gather_remotely(channel, std::move(addresses), outs, num_bytes, streams);
   };
   return offer(channel, ticket, data, num_bytes[static_cast<size_t>(channel->rank())],
                {in_place, by_remote_reads, through_slots});

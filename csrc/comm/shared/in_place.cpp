@@ -6,6 +6,7 @@
 
 #include "../reduce.h"
 #include "arena.h"
+#include "streams.h"
 
 namespace mfugaku::comm::shared {
 namespace {
@@ -164,8 +165,13 @@ class AllReduce : public InPlaceTransfer {
 class ReduceScatter : public InPlaceTransfer {
  public:
   ReduceScatter(std::shared_ptr<Channel> channel, const std::vector<char*>& tensors, int64_t offset, int64_t count,
-                void* out, DataType type, Reduction reduction)
-      : InPlaceTransfer(std::move(channel)), count_(count), out_(out), type_(type), reduction_(reduction) {
+                void* out, DataType type, Reduction reduction, bool streams)
+      : InPlaceTransfer(std::move(channel)),
+        count_(count),
+        out_(out),
+        type_(type),
+        reduction_(reduction),
+        streams_(streams) {
     for (const char* tensor : tensors) pieces_.push_back(tensor + offset * size_of(type));
   }
 
@@ -173,7 +179,7 @@ class ReduceScatter : public InPlaceTransfer {
   void take(int64_t, uint64_t) override {
     if (count_ == 0) return;
     const double scale = reduction_ == Reduction::Average ? 1.0 / channel_->size() : 1.0;
-    reduce_pieces(type_, reduction_, pieces_, count_, scale, out_);
+    reduce_into(type_, reduction_, pieces_, count_, scale, out_, streams_);
   }
 
   std::vector<const void*> pieces_;
@@ -181,29 +187,31 @@ class ReduceScatter : public InPlaceTransfer {
   void* out_;
   DataType type_;
   Reduction reduction_;
+  bool streams_;
 };
 
 class AllGather : public InPlaceTransfer {
  public:
   AllGather(std::shared_ptr<Channel> channel, std::vector<char*> tensors, std::vector<void*> outs,
-            std::vector<int64_t> num_bytes)
+            std::vector<int64_t> num_bytes, bool streams)
       : InPlaceTransfer(std::move(channel)),
         tensors_(std::move(tensors)),
         outs_(std::move(outs)),
-        num_bytes_(std::move(num_bytes)) {}
+        num_bytes_(std::move(num_bytes)),
+        streams_(streams) {}
 
  private:
   void take(int64_t, uint64_t) override {
     for (int step = 0; step < channel_->size(); ++step) {
       const auto member = static_cast<size_t>((channel_->rank() + step) % channel_->size());
-      if (outs_[member] != tensors_[member] && num_bytes_[member] > 0)
-        std::memcpy(outs_[member], tensors_[member], static_cast<size_t>(num_bytes_[member]));
+      if (outs_[member] != tensors_[member]) copy(outs_[member], tensors_[member], num_bytes_[member], streams_);
     }
   }
 
   std::vector<char*> tensors_;
   std::vector<void*> outs_;
   std::vector<int64_t> num_bytes_;
+  bool streams_;
 };
 
 }  // namespace
@@ -225,13 +233,14 @@ std::shared_ptr<Transfer> all_reduce_in_place(std::shared_ptr<Channel> channel, 
 
 std::shared_ptr<Transfer> reduce_scatter_in_place(std::shared_ptr<Channel> channel, const std::vector<char*>& tensors,
                                                   int64_t offset, int64_t count, void* out, DataType type,
-                                                  Reduction reduction) {
-  return std::make_shared<ReduceScatter>(std::move(channel), tensors, offset, count, out, type, reduction);
+                                                  Reduction reduction, bool streams) {
+  return std::make_shared<ReduceScatter>(std::move(channel), tensors, offset, count, out, type, reduction, streams);
 }
 
 std::shared_ptr<Transfer> all_gather_in_place(std::shared_ptr<Channel> channel, std::vector<char*> tensors,
-                                              std::vector<void*> outs, std::vector<int64_t> num_bytes) {
-  return std::make_shared<AllGather>(std::move(channel), std::move(tensors), std::move(outs), std::move(num_bytes));
+                                              std::vector<void*> outs, std::vector<int64_t> num_bytes, bool streams) {
+  return std::make_shared<AllGather>(std::move(channel), std::move(tensors), std::move(outs), std::move(num_bytes),
+                                     streams);
 }
 
 }  // namespace mfugaku::comm::shared

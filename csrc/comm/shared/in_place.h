@@ -28,12 +28,13 @@ std::shared_ptr<Poll> offer(std::shared_ptr<Channel> channel, const Ticket& tick
 // `tensors[r]` is rank r's tensor as this process sees it.
 std::shared_ptr<Transfer> all_reduce_in_place(std::shared_ptr<Channel> channel, std::vector<char*> tensors,
                                               int64_t count, DataType type, Reduction reduction);
+// With `streams`, results are written past the caches; such an `out` is apart from the tensors.
 // `offset` and `count` of this rank's piece of each tensor, in elements.
 std::shared_ptr<Transfer> reduce_scatter_in_place(std::shared_ptr<Channel> channel, const std::vector<char*>& tensors,
                                                   int64_t offset, int64_t count, void* out, DataType type,
-                                                  Reduction reduction);
+                                                  Reduction reduction, bool streams);
 // `outs` and `num_bytes` by rank; nothing is copied where this rank's tensor is its own place.
 std::shared_ptr<Transfer> all_gather_in_place(std::shared_ptr<Channel> channel, std::vector<char*> tensors,
-                                              std::vector<void*> outs, std::vector<int64_t> num_bytes);
+                                              std::vector<void*> outs, std::vector<int64_t> num_bytes, bool streams);
 
 }  // namespace mfugaku::comm::shared

@@ -1,12 +1,11 @@
 #include "remote_collectives.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
-#include "../reduce.h"
 #include "../scratch.h"
 #include "remote.h"
+#include "streams.h"
 
 namespace mfugaku::comm::shared {
 namespace {
@@ -25,7 +24,8 @@ class RemoteTransfer : public Transfer {
   }
 
   // out[i] = the reduction over all members of element begin + i of their tensors; `own` is this member's part.
-  void reduce(int64_t begin, int64_t count, const char* own, char* out, DataType type, Reduction reduction) const {
+  void reduce(int64_t begin, int64_t count, const char* own, char* out, DataType type, Reduction reduction,
+              bool streams) const {
     const int size = channel_->size();
     const double scale = reduction == Reduction::Average ? 1.0 / size : 1.0;
     const int64_t element_bytes = size_of(type), in_block = kBlockBytes / element_bytes;
@@ -41,7 +41,7 @@ class RemoteTransfer : public Transfer {
         else
           read(member, (begin + at) * element_bytes, block, length * element_bytes);
       }
-      reduce_pieces(type, reduction, inputs, length, scale, out + at * element_bytes);
+      reduce_into(type, reduction, inputs, length, scale, out + at * element_bytes, streams);
     }
   }
 
@@ -70,7 +70,7 @@ class AllReduce : public RemoteTransfer {
   void take(int64_t, uint64_t) override {
     const int self = channel_->rank();
     char* own = data_ + begin_of(self) * size_of(type_);
-    reduce(begin_of(self), length_of(self), own, own, type_, reduction_);
+    reduce(begin_of(self), length_of(self), own, own, type_, reduction_, false);
   }
   void spread(int64_t, uint64_t) override {
     for (int step = 1; step < channel_->size(); ++step) {
@@ -89,33 +89,36 @@ class AllReduce : public RemoteTransfer {
 class ReduceScatter : public RemoteTransfer {
  public:
   ReduceScatter(std::shared_ptr<Channel> channel, std::vector<char*> addresses, int64_t offset, int64_t count,
-                void* out, DataType type, Reduction reduction)
+                void* out, DataType type, Reduction reduction, bool streams)
       : RemoteTransfer(std::move(channel), std::move(addresses)),
         offset_(offset),
         count_(count),
         out_(static_cast<char*>(out)),
         type_(type),
-        reduction_(reduction) {}
+        reduction_(reduction),
+        streams_(streams) {}
 
  private:
   void take(int64_t, uint64_t) override {
     const char* own = addresses_[static_cast<size_t>(channel_->rank())] + offset_ * size_of(type_);
-    reduce(offset_, count_, own, out_, type_, reduction_);
+    reduce(offset_, count_, own, out_, type_, reduction_, streams_);
   }
 
   int64_t offset_, count_;
   char* out_;
   DataType type_;
   Reduction reduction_;
+  bool streams_;
 };
 
 class AllGather : public RemoteTransfer {
  public:
   AllGather(std::shared_ptr<Channel> channel, std::vector<char*> addresses, std::vector<void*> outs,
-            std::vector<int64_t> num_bytes)
+            std::vector<int64_t> num_bytes, bool streams)
       : RemoteTransfer(std::move(channel), std::move(addresses)),
         outs_(std::move(outs)),
-        num_bytes_(std::move(num_bytes)) {}
+        num_bytes_(std::move(num_bytes)),
+        streams_(streams) {}
 
  private:
   void take(int64_t, uint64_t) override {
@@ -123,14 +126,24 @@ class AllGather : public RemoteTransfer {
       const int member = (channel_->rank() + step) % channel_->size();
       const auto i = static_cast<size_t>(member);
       if (member != channel_->rank())
-        read(member, 0, outs_[i], num_bytes_[i]);
-      else if (outs_[i] != addresses_[i] && num_bytes_[i] > 0)
-        std::memcpy(outs_[i], addresses_[i], static_cast<size_t>(num_bytes_[i]));
+        fetch(member, static_cast<char*>(outs_[i]), num_bytes_[i]);
+      else if (outs_[i] != addresses_[i])
+        copy(outs_[i], addresses_[i], num_bytes_[i], streams_);
+    }
+  }
+  void fetch(int member, char* out, int64_t num_bytes) const {
+    if (!streams_) return read(member, 0, out, num_bytes);
+    const auto block = Scratch::acquire(kBlockBytes);
+    for (int64_t begin = 0; begin < num_bytes; begin += kBlockBytes) {
+      const int64_t length = std::min(kBlockBytes, num_bytes - begin);
+      read(member, begin, block.get(), length);
+      copy(out + begin, block.get(), length, true);
     }
   }
 
   std::vector<void*> outs_;
   std::vector<int64_t> num_bytes_;
+  bool streams_;
 };
 
 }  // namespace
@@ -142,14 +155,15 @@ std::shared_ptr<Transfer> all_reduce_remotely(std::shared_ptr<Channel> channel, 
 
 std::shared_ptr<Transfer> reduce_scatter_remotely(std::shared_ptr<Channel> channel, std::vector<char*> addresses,
                                                   int64_t offset, int64_t count, void* out, DataType type,
-                                                  Reduction reduction) {
-  return std::make_shared<ReduceScatter>(std::move(channel), std::move(addresses), offset, count, out, type,
-                                         reduction);
+                                                  Reduction reduction, bool streams) {
+  return std::make_shared<ReduceScatter>(std::move(channel), std::move(addresses), offset, count, out, type, reduction,
+                                         streams);
 }
 
 std::shared_ptr<Transfer> all_gather_remotely(std::shared_ptr<Channel> channel, std::vector<char*> addresses,
-                                              std::vector<void*> outs, std::vector<int64_t> num_bytes) {
-  return std::make_shared<AllGather>(std::move(channel), std::move(addresses), std::move(outs), std::move(num_bytes));
+                                              std::vector<void*> outs, std::vector<int64_t> num_bytes, bool streams) {
+  return std::make_shared<AllGather>(std::move(channel), std::move(addresses), std::move(outs), std::move(num_bytes),
+                                     streams);
 }
 
 }  // namespace mfugaku::comm::shared

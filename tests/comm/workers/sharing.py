@@ -15,6 +15,7 @@ from contributions import fill
 
 import megatron_fugaku.comm as comm
 from megatron_fugaku.comm import arena
+from megatron_fugaku.comm.extension import load_extension
 
 SHARED, MPI = "shared memory", "MPI"
 
@@ -177,6 +178,23 @@ def long_tensors_are_read_out_of_other_processes() -> None:
             assert torch.equal(whole, inside + 1), (dtype, count)
 
 
+def results_longer_than_the_caches_are_the_same() -> None:
+    """Written past the caches, whichever way they come."""
+    load_extension().set_cache_bytes(1)
+    try:
+        sums_are_in_the_order_of_the_ranks()
+        tensors_in_the_arena_are_read_where_they_lie()
+        long_tensors_are_read_out_of_other_processes()
+        for count in (5, 400_001):
+            for make in (torch.empty, arena.empty):
+                tensor = make(count, dtype=torch.int32)
+                tensor.copy_(fill(rank(), (count,), torch.int32))
+                dist.broadcast(tensor, size() - 1)
+                assert torch.equal(tensor, fill(size() - 1, (count,), torch.int32)), count
+    finally:
+        load_extension().set_cache_bytes(0)
+
+
 def some_tensors_in_the_arena() -> None:
     """All members must have theirs there; else all go through the slots."""
     for inside in ([0], list(range(1, size())), list(range(size()))):
@@ -278,6 +296,7 @@ checks_to_run = (
     disagreements_are_named,
     tensors_in_the_arena_are_read_where_they_lie,
     long_tensors_are_read_out_of_other_processes,
+    results_longer_than_the_caches_are_the_same,
     some_tensors_in_the_arena,
     the_arena_gives_memory_back,
     torch_makes_tensors_in_the_arena,
