@@ -20,10 +20,11 @@ setup:
 quickstart: setup
 	examples/quickstart/run.sh
 
-# Tests that start MPI processes fill the cores by themselves, so they run one after the other.
+# Tests that start MPI processes have ranks enough for every core, but many of them wait for something most of the time.
+# Those of one file share jobs of ranks, so they stay together.
 test: setup
 	$(PYTEST) -n $(WORKERS) -m "not mpi"
-	$(PYTEST) -m mpi
+	$(PYTEST) -n $(WORKERS) --dist loadfile -m mpi
 
 # Both wheels bring bin/mpirun: each has a folder of its own. The first of the compilers of one binary interface counts.
 build/mpi/%/bin/mpirun: .ci/constraints.txt | setup

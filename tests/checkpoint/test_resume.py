@@ -51,6 +51,8 @@ def test_an_interrupted_run_goes_on_bit_for_bit_and_in_other_layouts(sharded, sm
         return write_config(tmp_path / f"{name}.yaml", content)
 
     checkpoint = {"checkpoint": {"load": str(tmp_path / "interrupted" / "checkpoints")}}
+    # What dropout needs to go on, states of random generators, does not depend on where the optimizer's lie.
+    has_dropout = not sharded
     layouts = {
         "tp4_sp": {TP: 4, "sequence_parallel": True},
         "pp2_interleaved": {PP: 2, VPP: 2},
@@ -62,21 +64,22 @@ def test_an_interrupted_run_goes_on_bit_for_bit_and_in_other_layouts(sharded, sm
         config("interrupted", "interrupted", train={"exit_interval": 5}),
         *(config(name, name, parallel=layout, **checkpoint) for name, layout in layouts.items()),
         config("resumed", "interrupted"),
-        config("dropout_whole", "dropout_whole", model=DROPOUT),
-        config("dropout_interrupted", "dropout_interrupted", model=DROPOUT, train={"exit_interval": 5}),
-        config("dropout_resumed", "dropout_interrupted", model=DROPOUT),
+        *([config("dropout_whole", "dropout_whole", model=DROPOUT),
+           config("dropout_interrupted", "dropout_interrupted", model=DROPOUT, train={"exit_interval": 5}),
+           config("dropout_resumed", "dropout_interrupted", model=DROPOUT)] if has_dropout else []),
     ], 4, timeout_s=280)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
 
     whole = read_losses(tmp_path / "whole")
     assert sorted(whole) == list(range(1, 9))
     assert read_losses(tmp_path / "interrupted") == whole
-    assert read_losses(tmp_path / "dropout_interrupted") == read_losses(tmp_path / "dropout_whole") != whole
+    if has_dropout:
+        assert read_losses(tmp_path / "dropout_interrupted") == read_losses(tmp_path / "dropout_whole") != whole
     for name in layouts:
         losses = read_losses(tmp_path / name)
         assert losses == {step: pytest.approx(whole[step], rel=1e-5) for step in (6, 7, 8)}, name
 
-    for prefix in ("", "dropout_"):
+    for prefix in ("", "dropout_") if has_dropout else ("",):
         finals = [stored_tensors(tmp_path / f"{prefix}{run}" / "checkpoints" / "iter_0000008")
                   for run in ("whole", "interrupted")]
         assert finals[0].keys() == finals[1].keys()

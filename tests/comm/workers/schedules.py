@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 from collections.abc import Iterator
 
@@ -52,15 +53,22 @@ def ops_of(dtype: torch.dtype) -> list:
     return [dist.ReduceOp.SUM, dist.ReduceOp.MAX, *([dist.ReduceOp.AVG] if dtype.is_floating_point else [])]
 
 
+@functools.cache
+def inputs_and_reduction(shape: tuple[int, ...], dtype: torch.dtype, op) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Every rank's tensor and what comes out, the same for every algorithm; not to be written to."""
+    inputs = [fill(r, shape, dtype) for r in range(size())]
+    return inputs, reduced(inputs, op)
+
+
 def all_reduce_by_each_algorithm() -> None:
     for name in (*schedules(), "doubling", "mpi", "pieces"):
         with algorithm(f"all_reduce={name}"):
             for dtype in DTYPES:
                 for op in ops_of(dtype):
                     for count in COUNTS:
-                        tensor = fill(rank(), (count,), dtype)
+                        inputs, expected = inputs_and_reduction((count,), dtype, op)
+                        tensor = inputs[rank()].clone()
                         dist.all_reduce(tensor, op)
-                        expected = reduced([fill(r, (count,), dtype) for r in range(size())], op)
                         assert_close(tensor, expected, ("all_reduce", name, dtype, op, count))
 
 
@@ -70,8 +78,8 @@ def reduce_scatter_by_each_algorithm() -> None:
             for dtype in DTYPES:
                 for op in ops_of(dtype):
                     for count in COUNTS[:4]:
-                        inputs = [fill(r, (size(), count), dtype) for r in range(size())]
-                        expected = reduced(inputs, op)[rank()]
+                        inputs, sums = inputs_and_reduction((size(), count), dtype, op)
+                        expected = sums[rank()]
                         output = torch.empty(count, dtype=dtype)
                         dist.reduce_scatter_tensor(output, inputs[rank()].reshape(-1), op)
                         assert_close(output, expected, ("reduce_scatter_tensor", name, dtype, op, count))
