@@ -202,12 +202,13 @@ class AllGather : public Transfer {
 
 class Broadcast : public Transfer {
  public:
-  Broadcast(std::shared_ptr<Channel> channel, const Ticket& ticket, void* data, int64_t num_bytes, int root)
+  Broadcast(std::shared_ptr<Channel> channel, const Ticket& ticket, void* data, int64_t num_bytes, int root,
+            bool streams)
       : Transfer(std::move(channel), ticket, divide_up(num_bytes, Channel::kSlotBytes), false, root),
         data_(data),
         num_bytes_(num_bytes),
         root_(root),
-        streams_(exceeds_caches(channel_->size() * num_bytes)) {}
+        streams_(streams) {}
 
  private:
   void fill(int64_t index, uint64_t chunk) override { move(index, channel_->input(root_, chunk), true); }
@@ -296,7 +297,18 @@ std::shared_ptr<Poll> all_gather(std::shared_ptr<Channel> channel, const void* d
 
 std::shared_ptr<Poll> broadcast(std::shared_ptr<Channel> channel, void* data, int64_t num_bytes, int root) {
   const Ticket ticket = make_ticket("broadcast", num_bytes, root, {});
-  return std::make_shared<Broadcast>(std::move(channel), ticket, data, num_bytes, root);
+  const bool streams = exceeds_caches(channel->size() * num_bytes);
+  const auto through_slots = [=] {
+    return std::make_shared<Broadcast>(channel, ticket, data, num_bytes, root, streams);
+  };
+  if (!is_worth_an_offer(*channel, num_bytes)) return through_slots();
+  const auto in_place = [=](std::vector<char*> tensors) {
+    return broadcast_in_place(channel, std::move(tensors), num_bytes, root, streams);
+  };
+  const auto by_remote_reads = [=](std::vector<char*> addresses) {
+    return broadcast_remotely(channel, std::move(addresses), num_bytes, root, streams);
+  };
+  return offer(channel, ticket, data, num_bytes, {in_place, by_remote_reads, through_slots});
 }
 
 std::shared_ptr<Poll> barrier(std::shared_ptr<Channel> channel) {

@@ -214,6 +214,34 @@ class AllGather : public InPlaceTransfer {
   bool streams_;
 };
 
+// The root would be idle: it writes an equal share of all that is to be copied, the end of every other tensor.
+class Broadcast : public InPlaceTransfer {
+ public:
+  Broadcast(std::shared_ptr<Channel> channel, std::vector<char*> tensors, int64_t num_bytes, int root, bool streams)
+      : InPlaceTransfer(std::move(channel)),
+        tensors_(std::move(tensors)),
+        num_bytes_(num_bytes),
+        root_(root),
+        streams_(streams) {}
+
+ private:
+  void take(int64_t, uint64_t) override {
+    const int64_t by_members = num_bytes_ - num_bytes_ / channel_->size() / 256 * 256;
+    const auto bring = [&](int member, int64_t begin, int64_t end) {
+      copy(tensors_[static_cast<size_t>(member)] + begin, tensors_[static_cast<size_t>(root_)] + begin, end - begin,
+           streams_);
+    };
+    if (channel_->rank() != root_) return bring(channel_->rank(), 0, by_members);
+    for (int member = 0; member < channel_->size(); ++member)
+      if (member != root_) bring(member, by_members, num_bytes_);
+  }
+
+  std::vector<char*> tensors_;
+  int64_t num_bytes_;
+  int root_;
+  bool streams_;
+};
+
 }  // namespace
 
 bool is_worth_an_offer(const Channel& channel, int64_t num_bytes) {
@@ -241,6 +269,11 @@ std::shared_ptr<Transfer> all_gather_in_place(std::shared_ptr<Channel> channel, 
                                               std::vector<void*> outs, std::vector<int64_t> num_bytes, bool streams) {
   return std::make_shared<AllGather>(std::move(channel), std::move(tensors), std::move(outs), std::move(num_bytes),
                                      streams);
+}
+
+std::shared_ptr<Transfer> broadcast_in_place(std::shared_ptr<Channel> channel, std::vector<char*> tensors,
+                                             int64_t num_bytes, int root, bool streams) {
+  return std::make_shared<Broadcast>(std::move(channel), std::move(tensors), num_bytes, root, streams);
 }
 
 }  // namespace mfugaku::comm::shared

@@ -36,5 +36,7 @@ std::shared_ptr<Transfer> reduce_scatter_in_place(std::shared_ptr<Channel> chann
 // `outs` and `num_bytes` by rank; nothing is copied where this rank's tensor is its own place.
 std::shared_ptr<Transfer> all_gather_in_place(std::shared_ptr<Channel> channel, std::vector<char*> tensors,
                                               std::vector<void*> outs, std::vector<int64_t> num_bytes, bool streams);
+std::shared_ptr<Transfer> broadcast_in_place(std::shared_ptr<Channel> channel, std::vector<char*> tensors,
+                                             int64_t num_bytes, int root, bool streams);
 
 }  // namespace mfugaku::comm::shared

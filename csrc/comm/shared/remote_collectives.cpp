@@ -23,6 +23,17 @@ class RemoteTransfer : public Transfer {
     read_remote(channel_->process(member), addresses_[static_cast<size_t>(member)] + offset_bytes, to, num_bytes);
   }
 
+  // The whole tensor of a member, from its first byte on.
+  void fetch(int member, char* out, int64_t num_bytes, bool streams) const {
+    if (!streams) return read(member, 0, out, num_bytes);
+    const auto block = Scratch::acquire(kBlockBytes);
+    for (int64_t begin = 0; begin < num_bytes; begin += kBlockBytes) {
+      const int64_t length = std::min(kBlockBytes, num_bytes - begin);
+      read(member, begin, block.get(), length);
+      copy(out + begin, block.get(), length, true);
+    }
+  }
+
   // out[i] = the reduction over all members of element begin + i of their tensors; `own` is this member's part.
   void reduce(int64_t begin, int64_t count, const char* own, char* out, DataType type, Reduction reduction,
               bool streams) const {
@@ -126,23 +137,30 @@ class AllGather : public RemoteTransfer {
       const int member = (channel_->rank() + step) % channel_->size();
       const auto i = static_cast<size_t>(member);
       if (member != channel_->rank())
-        fetch(member, static_cast<char*>(outs_[i]), num_bytes_[i]);
+        fetch(member, static_cast<char*>(outs_[i]), num_bytes_[i], streams_);
       else if (outs_[i] != addresses_[i])
         copy(outs_[i], addresses_[i], num_bytes_[i], streams_);
-    }
-  }
-  void fetch(int member, char* out, int64_t num_bytes) const {
-    if (!streams_) return read(member, 0, out, num_bytes);
-    const auto block = Scratch::acquire(kBlockBytes);
-    for (int64_t begin = 0; begin < num_bytes; begin += kBlockBytes) {
-      const int64_t length = std::min(kBlockBytes, num_bytes - begin);
-      read(member, begin, block.get(), length);
-      copy(out + begin, block.get(), length, true);
     }
   }
 
   std::vector<void*> outs_;
   std::vector<int64_t> num_bytes_;
+  bool streams_;
+};
+
+class Broadcast : public RemoteTransfer {
+ public:
+  Broadcast(std::shared_ptr<Channel> channel, std::vector<char*> addresses, int64_t num_bytes, int root, bool streams)
+      : RemoteTransfer(std::move(channel), std::move(addresses)), num_bytes_(num_bytes), root_(root), streams_(streams) {}
+
+ private:
+  void take(int64_t, uint64_t) override {
+    if (channel_->rank() != root_)
+      fetch(root_, addresses_[static_cast<size_t>(channel_->rank())], num_bytes_, streams_);
+  }
+
+  int64_t num_bytes_;
+  int root_;
   bool streams_;
 };
 
@@ -164,6 +182,11 @@ std::shared_ptr<Transfer> all_gather_remotely(std::shared_ptr<Channel> channel, 
                                               std::vector<void*> outs, std::vector<int64_t> num_bytes, bool streams) {
   return std::make_shared<AllGather>(std::move(channel), std::move(addresses), std::move(outs), std::move(num_bytes),
                                      streams);
+}
+
+std::shared_ptr<Transfer> broadcast_remotely(std::shared_ptr<Channel> channel, std::vector<char*> addresses,
+                                             int64_t num_bytes, int root, bool streams) {
+  return std::make_shared<Broadcast>(std::move(channel), std::move(addresses), num_bytes, root, streams);
 }
 
 }  // namespace mfugaku::comm::shared

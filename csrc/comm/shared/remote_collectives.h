@@ -21,5 +21,7 @@ std::shared_ptr<Transfer> reduce_scatter_remotely(std::shared_ptr<Channel> chann
                                                   Reduction reduction, bool streams);
 std::shared_ptr<Transfer> all_gather_remotely(std::shared_ptr<Channel> channel, std::vector<char*> addresses,
                                               std::vector<void*> outs, std::vector<int64_t> num_bytes, bool streams);
+std::shared_ptr<Transfer> broadcast_remotely(std::shared_ptr<Channel> channel, std::vector<char*> addresses,
+                                             int64_t num_bytes, int root, bool streams);
 
 }  // namespace mfugaku::comm::shared

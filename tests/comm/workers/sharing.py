@@ -178,6 +178,16 @@ def long_tensors_are_read_out_of_other_processes() -> None:
             assert torch.equal(whole, inside + 1), (dtype, count)
 
 
+def broadcasts_come_by_every_way() -> None:
+    for count in (5, 20_001, 400_001):
+        for make in (torch.empty, arena.empty):
+            for root in range(size()):
+                tensor = make(count, dtype=torch.int32)
+                tensor.copy_(fill(rank(), (count,), torch.int32))
+                dist.broadcast(tensor, root)
+                assert torch.equal(tensor, fill(root, (count,), torch.int32)), (count, root, make)
+
+
 def results_longer_than_the_caches_are_the_same() -> None:
     """Written past the caches, whichever way they come."""
     load_extension().set_cache_bytes(1)
@@ -185,12 +195,7 @@ def results_longer_than_the_caches_are_the_same() -> None:
         sums_are_in_the_order_of_the_ranks()
         tensors_in_the_arena_are_read_where_they_lie()
         long_tensors_are_read_out_of_other_processes()
-        for count in (5, 400_001):
-            for make in (torch.empty, arena.empty):
-                tensor = make(count, dtype=torch.int32)
-                tensor.copy_(fill(rank(), (count,), torch.int32))
-                dist.broadcast(tensor, size() - 1)
-                assert torch.equal(tensor, fill(size() - 1, (count,), torch.int32)), count
+        broadcasts_come_by_every_way()
     finally:
         load_extension().set_cache_bytes(0)
 
@@ -296,6 +301,7 @@ checks_to_run = (
     disagreements_are_named,
     tensors_in_the_arena_are_read_where_they_lie,
     long_tensors_are_read_out_of_other_processes,
+    broadcasts_come_by_every_way,
     results_longer_than_the_caches_are_the_same,
     some_tensors_in_the_arena,
     the_arena_gives_memory_back,
