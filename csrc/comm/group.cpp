@@ -156,7 +156,7 @@ OperationPtr Group::new_point_to_point(const char* operation, int64_t num_bytes,
 // The last two tags belong to failure notes and tickets. All members begin collectives in the same order, so one tag
 // does for all tickets.
 void Group::agree(Operation& collective, const Ticket& ticket) {
-  if (size() == 1) return;
+  if (size() == 1 || channel_) return;
   collective.beside =
       std::make_shared<Agreement>(notes_, comm_, rank_, size(), Engine::instance().max_tag() - 1, ticket);
   collective.on_failure = [notes = notes_](const std::string& reason) { notes->send(reason); };

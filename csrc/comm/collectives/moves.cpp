@@ -3,6 +3,7 @@
 
 #include "../scratch.h"
 #include "../shared/collectives.h"
+#include "../shared/exchange.h"
 #include "collectives.h"
 #include "messages.h"
 #include "scheduled.h"
@@ -28,11 +29,18 @@ void post_exchange(Operation& operation, const Group& group, const std::vector<c
   if (piece_bytes[self] > 0) std::memmove(outs[self], pieces[self], static_cast<size_t>(piece_bytes[self]));
 }
 
+// By rank: a value for one of them, nothing for the others.
+template <typename T> std::vector<T> only_for(int rank, int size, T value) {
+  std::vector<T> values(static_cast<size_t>(size));
+  values[static_cast<size_t>(rank)] = value;
+  return values;
+}
+
 }  // namespace
 
 OperationPtr broadcast(Group& group, void* data, int64_t num_bytes, int root, const Call& call) {
   OperationPtr operation = group.new_collective("broadcast", num_bytes, call);
-  if (!group.channel()) group.agree(*operation, make_ticket("broadcast", num_bytes, root, {}));
+  group.agree(*operation, make_ticket("broadcast", num_bytes, root, {}));
   if (group.channel() && num_bytes > 0)
     operation->poll = shared::broadcast(group.channel(), data, num_bytes, root);
   else if (group.size() > 1)
@@ -55,7 +63,7 @@ OperationPtr all_gather(Group& group, const void* data, const std::vector<void*>
   const auto self = static_cast<size_t>(group.rank());
   const int64_t own_bytes = num_bytes[self], total_bytes = sum_of(num_bytes);
   OperationPtr operation = group.new_collective("all_gather", total_bytes, call);
-  if (!group.channel()) group.agree(*operation, make_ticket("all_gather", total_bytes, 0, num_bytes));
+  group.agree(*operation, make_ticket("all_gather", total_bytes, 0, num_bytes));
   const bool is_even = std::all_of(num_bytes.begin(), num_bytes.end(), [&](int64_t n) { return n == own_bytes; });
   bool is_overlapping = false;
   for (size_t i = 0; i < outs.size(); ++i)
@@ -130,8 +138,14 @@ OperationPtr all_to_all(Group& group, const std::vector<const void*>& pieces, co
     sources[i] = copy.get();
     operation->hold(copy);
   }
-  operation->stages.push_back(
-      [=, &group](Operation& op) { post_exchange(op, group, sources, piece_bytes, outs, out_bytes); });
+  if (group.channel()) {
+    if (piece_bytes[self] > 0) std::memmove(outs[self], sources[self], static_cast<size_t>(piece_bytes[self]));
+    operation->poll = shared::exchange(group.channel(), make_ticket("all_to_all", 0, 0, {}), sources, piece_bytes, outs,
+                                       out_bytes);
+  } else {
+    operation->stages.push_back(
+        [=, &group](Operation& op) { post_exchange(op, group, sources, piece_bytes, outs, out_bytes); });
+  }
   Engine::instance().submit(operation);
   return operation;
 }
@@ -139,17 +153,24 @@ OperationPtr all_to_all(Group& group, const std::vector<const void*>& pieces, co
 OperationPtr gather(Group& group, const void* data, int64_t num_bytes, const std::vector<void*>& outs,
                     const std::vector<int64_t>& out_bytes, int root, const Call& call) {
   OperationPtr operation = group.new_collective("gather", num_bytes, call);
-  operation->stages.push_back([=, &group](Operation& op) {
-    const int tag = group.tag_of(op);
-    if (group.rank() != root) return post_send(op, group, data, num_bytes, root, tag);
-    for (int from = 0; from < group.size(); ++from) {
-      const auto i = static_cast<size_t>(from);
-      if (from != root)
-        post_receive(op, group, outs[i], out_bytes[i], from, tag);
-      else if (num_bytes > 0)
-        std::memmove(outs[i], data, static_cast<size_t>(num_bytes));
-    }
-  });
+  const bool is_root = group.rank() == root;
+  if (is_root && num_bytes > 0) std::memmove(outs[static_cast<size_t>(root)], data, static_cast<size_t>(num_bytes));
+  if (group.channel()) {
+    const std::vector<const void*> pieces = only_for(root, group.size(), data);
+    const std::vector<int64_t> piece_bytes = only_for(root, group.size(), num_bytes);
+    operation->poll = shared::exchange(group.channel(), make_ticket("gather", 0, root, {}), pieces, piece_bytes,
+                                       is_root ? outs : std::vector<void*>(pieces.size()),
+                                       is_root ? out_bytes : std::vector<int64_t>(pieces.size()));
+  } else {
+    operation->stages.push_back([=, &group](Operation& op) {
+      const int tag = group.tag_of(op);
+      if (!is_root) return post_send(op, group, data, num_bytes, root, tag);
+      for (int from = 0; from < group.size(); ++from) {
+        const auto i = static_cast<size_t>(from);
+        if (from != root) post_receive(op, group, outs[i], out_bytes[i], from, tag);
+      }
+    });
+  }
   Engine::instance().submit(operation);
   return operation;
 }
@@ -157,15 +178,24 @@ OperationPtr gather(Group& group, const void* data, int64_t num_bytes, const std
 OperationPtr scatter(Group& group, const std::vector<const void*>& pieces, const std::vector<int64_t>& piece_bytes,
                      void* out, int64_t num_bytes, int root, const Call& call) {
   OperationPtr operation = group.new_collective("scatter", num_bytes, call);
-  operation->stages.push_back([=, &group](Operation& op) {
-    const int tag = group.tag_of(op);
-    if (group.rank() != root) return post_receive(op, group, out, num_bytes, root, tag);
-    for (int to = 0; to < group.size(); ++to) {
-      const auto i = static_cast<size_t>(to);
-      if (to != root) post_send(op, group, pieces[i], piece_bytes[i], to, tag);
-    }
-  });
-  if (group.rank() == root && num_bytes > 0)  // after the sends: `out` may be one of the pieces
+  const bool is_root = group.rank() == root;
+  if (group.channel()) {
+    const std::vector<void*> outs = only_for(root, group.size(), out);
+    operation->poll = shared::exchange(group.channel(), make_ticket("scatter", 0, root, {}),
+                                       is_root ? pieces : std::vector<const void*>(outs.size()),
+                                       is_root ? piece_bytes : std::vector<int64_t>(outs.size()), outs,
+                                       only_for(root, group.size(), num_bytes));
+  } else {
+    operation->stages.push_back([=, &group](Operation& op) {
+      const int tag = group.tag_of(op);
+      if (!is_root) return post_receive(op, group, out, num_bytes, root, tag);
+      for (int to = 0; to < group.size(); ++to) {
+        const auto i = static_cast<size_t>(to);
+        if (to != root) post_send(op, group, pieces[i], piece_bytes[i], to, tag);
+      }
+    });
+  }
+  if (is_root && num_bytes > 0)  // after the sends: `out` may be one of the pieces
     operation->stages.push_back([=](Operation&) {
       std::memmove(out, pieces[static_cast<size_t>(root)], static_cast<size_t>(num_bytes));
     });
@@ -175,7 +205,7 @@ OperationPtr scatter(Group& group, const std::vector<const void*>& pieces, const
 
 OperationPtr barrier(Group& group, const Call& call) {
   OperationPtr operation = group.new_collective("barrier", 0, call);
-  if (!group.channel()) group.agree(*operation, make_ticket("barrier", 0, 0, {}));
+  group.agree(*operation, make_ticket("barrier", 0, 0, {}));
   if (group.channel())
     operation->poll = shared::barrier(group.channel());
   else if (group.size() > 1)

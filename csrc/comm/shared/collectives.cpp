@@ -51,34 +51,38 @@ class Reducing : public Transfer {
   std::vector<const void*> inputs_;
 };
 
-// Everybody reads everything and reduces it.
+// Everybody who wants the result reads everything and reduces it.
 class DirectAllReduce : public Reducing {
  public:
   DirectAllReduce(std::shared_ptr<Channel> channel, const Ticket& ticket, void* data, int64_t count, DataType type,
-                  Reduction reduction)
-      : Reducing(std::move(channel), ticket, 1, false, type, reduction), data_(data), count_(count) {}
+                  Reduction reduction, int root)
+      : Reducing(std::move(channel), ticket, 1, false, type, reduction), data_(data), count_(count), root_(root) {}
 
  private:
   void fill(int64_t, uint64_t chunk) override {
     copy(channel_->input(channel_->rank(), chunk), data_, count_ * element_bytes_);
   }
-  void take(int64_t, uint64_t chunk) override { reduce(chunk, 0, data_, count_, data_); }
+  void take(int64_t, uint64_t chunk) override {
+    if (root_ == kAll || root_ == channel_->rank()) reduce(chunk, 0, data_, count_, data_);
+  }
 
   void* data_;
   int64_t count_;
+  int root_;
 };
 
-// Every chunk has a section for each member, which that member reduces and the others then read.
+// Every chunk has a section for each member, which that member reduces; the others, or the root, then read it.
 class AllReduce : public Reducing {
  public:
   AllReduce(std::shared_ptr<Channel> channel, const Ticket& ticket, void* data, int64_t count, DataType type,
-            Reduction reduction)
-      : AllReduce(channel, ticket, data, count, type, reduction, divide_up(count, most_in_chunk(*channel, type))) {}
+            Reduction reduction, int root)
+      : AllReduce(channel, ticket, data, count, type, reduction, root,
+                  divide_up(count, most_in_chunk(*channel, type))) {}
 
  private:
   AllReduce(const std::shared_ptr<Channel>& channel, const Ticket& ticket, void* data, int64_t count, DataType type,
-            Reduction reduction, int64_t num_chunks)
-      : Reducing(channel, ticket, num_chunks, true, type, reduction), data_(data), count_(count) {
+            Reduction reduction, int root, int64_t num_chunks)
+      : Reducing(channel, ticket, num_chunks, true, type, reduction), data_(data), count_(count), root_(root) {
     // Chunks and sections of one size, sections in whole units of 256 bytes, which divide those of a slot.
     const int64_t unit = 256 / element_bytes_;
     section_ = divide_up(divide_up(count, num_chunks * channel_->size()), unit) * unit;
@@ -104,10 +108,12 @@ class AllReduce : public Reducing {
     const int64_t length = length_of(index, self);
     if (length == 0) return;
     char* own = section_of(index, self);
-    reduce(chunk, self * section_ * element_bytes_, own, length, own);
-    copy(channel_->output(self, chunk), own, length * element_bytes_);
+    char* result = root_ == kAll || root_ == self ? own : channel_->output(self, chunk);
+    reduce(chunk, self * section_ * element_bytes_, own, length, result);
+    if (root_ == kAll) copy(channel_->output(self, chunk), own, length * element_bytes_);
   }
   void spread(int64_t index, uint64_t chunk) override {
+    if (root_ != kAll && root_ != channel_->rank()) return;
     for (int step = 1; step < channel_->size(); ++step) {
       const int member = (channel_->rank() + step) % channel_->size();
       copy(section_of(index, member), channel_->output(member, chunk), length_of(index, member) * element_bytes_);
@@ -116,6 +122,7 @@ class AllReduce : public Reducing {
 
   void* data_;
   int64_t count_, section_;
+  int root_;
 };
 
 class ReduceScatter : public Reducing {
@@ -229,25 +236,39 @@ class Broadcast : public Transfer {
   bool streams_;
 };
 
+// For the root, or for all.
+std::shared_ptr<Poll> reduce_for(int root, std::shared_ptr<Channel> channel, const Ticket& ticket, void* data,
+                                 int64_t count, DataType type, Reduction reduction) {
+  const int64_t num_bytes = count * size_of(type);
+  if (num_bytes * (channel->size() - 1) <= kMaxDirectBytes)
+    return std::make_shared<DirectAllReduce>(std::move(channel), ticket, data, count, type, reduction, root);
+  const auto through_slots = [=] {
+    return std::make_shared<AllReduce>(channel, ticket, data, count, type, reduction, root);
+  };
+  if (!is_worth_an_offer(*channel, num_bytes)) return through_slots();
+  const auto in_place = [=](std::vector<char*> tensors) {
+    return all_reduce_in_place(channel, std::move(tensors), count, type, reduction, root);
+  };
+  const auto by_remote_reads = [=](std::vector<char*> addresses) -> std::shared_ptr<Transfer> {
+    // A part of the sum that is not to stand in this member's tensor would have to be read out of other memory.
+    if (root != Transfer::kAll) return through_slots();
+    return all_reduce_remotely(channel, std::move(addresses), data, count, type, reduction);
+  };
+  return offer(channel, ticket, data, num_bytes, {in_place, by_remote_reads, through_slots});
+}
+
 }  // namespace
 
 std::shared_ptr<Poll> all_reduce(std::shared_ptr<Channel> channel, void* data, int64_t count, DataType type,
                                  Reduction reduction) {
-  const int64_t num_bytes = count * size_of(type);
-  const Ticket ticket = make_ticket("all_reduce", num_bytes, number_of(type, reduction), {});
-  if (num_bytes * (channel->size() - 1) <= kMaxDirectBytes)
-    return std::make_shared<DirectAllReduce>(std::move(channel), ticket, data, count, type, reduction);
-  const auto through_slots = [=] {
-    return std::make_shared<AllReduce>(channel, ticket, data, count, type, reduction);
-  };
-  if (!is_worth_an_offer(*channel, num_bytes)) return through_slots();
-  const auto in_place = [=](std::vector<char*> tensors) {
-    return all_reduce_in_place(channel, std::move(tensors), count, type, reduction);
-  };
-  const auto by_remote_reads = [=](std::vector<char*> addresses) {
-    return all_reduce_remotely(channel, std::move(addresses), data, count, type, reduction);
-  };
-  return offer(channel, ticket, data, num_bytes, {in_place, by_remote_reads, through_slots});
+  const Ticket ticket = make_ticket("all_reduce", count * size_of(type), number_of(type, reduction), {});
+  return reduce_for(Transfer::kAll, std::move(channel), ticket, data, count, type, reduction);
+}
+
+std::shared_ptr<Poll> reduce(std::shared_ptr<Channel> channel, void* data, int64_t count, DataType type,
+                             Reduction reduction, int root) {
+  const Ticket ticket = make_ticket("reduce", count * size_of(type), number_of(type, reduction), {root});
+  return reduce_for(root, std::move(channel), ticket, data, count, type, reduction);
 }
 
 std::shared_ptr<Poll> reduce_scatter(std::shared_ptr<Channel> channel, const std::vector<const void*>& pieces,

@@ -13,6 +13,9 @@ namespace mfugaku::comm::shared {
 
 std::shared_ptr<Poll> all_reduce(std::shared_ptr<Channel> channel, void* data, int64_t count, DataType type,
                                  Reduction reduction);
+// Only the root's `data` receives the result; the others' stay as they are.
+std::shared_ptr<Poll> reduce(std::shared_ptr<Channel> channel, void* data, int64_t count, DataType type,
+                             Reduction reduction, int root);
 // `out` may be this rank's piece, but may not overlap the pieces in another way.
 std::shared_ptr<Poll> reduce_scatter(std::shared_ptr<Channel> channel, const std::vector<const void*>& pieces,
                                      const std::vector<int64_t>& counts, void* out, DataType type,

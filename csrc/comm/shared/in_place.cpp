@@ -130,12 +130,13 @@ class InPlaceTransfer : public Transfer {
 class AllReduce : public InPlaceTransfer {
  public:
   AllReduce(std::shared_ptr<Channel> channel, std::vector<char*> tensors, int64_t count, DataType type,
-            Reduction reduction)
+            Reduction reduction, int root)
       : InPlaceTransfer(std::move(channel)),
         tensors_(std::move(tensors)),
         count_(count),
         type_(type),
-        reduction_(reduction) {}
+        reduction_(reduction),
+        root_(root) {}
 
  private:
   void take(int64_t, uint64_t) override {
@@ -148,11 +149,10 @@ class AllReduce : public InPlaceTransfer {
     for (int64_t at = begin; at < end; at += in_block) {
       const int64_t length = std::min(in_block, end - at), offset = at * element_bytes;
       for (size_t member = 0; member < tensors_.size(); ++member) inputs[member] = tensors_[member] + offset;
-      char* own = tensors_[static_cast<size_t>(self)] + offset;
-      reduce_pieces(type_, reduction_, inputs, length, scale, own);
-      for (int step = 1; step < size; ++step)
-        std::memcpy(tensors_[static_cast<size_t>((self + step) % size)] + offset, own,
-                    static_cast<size_t>(length * element_bytes));
+      char* first = tensors_[static_cast<size_t>(root_ == kAll ? self : root_)] + offset;
+      reduce_pieces(type_, reduction_, inputs, length, scale, first);
+      for (int step = 1; root_ == kAll && step < size; ++step)
+        copy(tensors_[static_cast<size_t>((self + step) % size)] + offset, first, length * element_bytes);
     }
   }
 
@@ -160,6 +160,7 @@ class AllReduce : public InPlaceTransfer {
   int64_t count_;
   DataType type_;
   Reduction reduction_;
+  int root_;
 };
 
 class ReduceScatter : public InPlaceTransfer {
@@ -255,8 +256,8 @@ std::shared_ptr<Poll> offer(std::shared_ptr<Channel> channel, const Ticket& tick
 }
 
 std::shared_ptr<Transfer> all_reduce_in_place(std::shared_ptr<Channel> channel, std::vector<char*> tensors,
-                                              int64_t count, DataType type, Reduction reduction) {
-  return std::make_shared<AllReduce>(std::move(channel), std::move(tensors), count, type, reduction);
+                                              int64_t count, DataType type, Reduction reduction, int root) {
+  return std::make_shared<AllReduce>(std::move(channel), std::move(tensors), count, type, reduction, root);
 }
 
 std::shared_ptr<Transfer> reduce_scatter_in_place(std::shared_ptr<Channel> channel, const std::vector<char*>& tensors,

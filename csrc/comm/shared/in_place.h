@@ -25,9 +25,9 @@ bool is_worth_an_offer(const Channel& channel, int64_t num_bytes);
 std::shared_ptr<Poll> offer(std::shared_ptr<Channel> channel, const Ticket& ticket, const void* data,
                             int64_t num_bytes, Ways ways);
 
-// `tensors[r]` is rank r's tensor as this process sees it.
+// `tensors[r]` is rank r's tensor as this process sees it. `root`: who is to have the result, or Transfer::kAll.
 std::shared_ptr<Transfer> all_reduce_in_place(std::shared_ptr<Channel> channel, std::vector<char*> tensors,
-                                              int64_t count, DataType type, Reduction reduction);
+                                              int64_t count, DataType type, Reduction reduction, int root);
 // With `streams`, results are written past the caches; such an `out` is apart from the tensors.
 // `offset` and `count` of this rank's piece of each tensor, in elements.
 std::shared_ptr<Transfer> reduce_scatter_in_place(std::shared_ptr<Channel> channel, const std::vector<char*>& tensors,

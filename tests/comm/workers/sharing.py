@@ -188,6 +188,31 @@ def broadcasts_come_by_every_way() -> None:
                 assert torch.equal(tensor, fill(root, (count,), torch.int32)), (count, root, make)
 
 
+def pieces_come_by_every_way() -> None:
+    """Of all_to_all, gather and scatter, in place too."""
+    for count in (5, 20_001, 400_001):
+        rows = [fill(r, (size(), count), torch.int32) for r in range(size())]
+        for make in (torch.empty, arena.empty):
+            given = make(size(), count, dtype=torch.int32).copy_(rows[rank()])
+            taken = make(size(), count, dtype=torch.int32)
+            dist.all_to_all_single(taken, given)
+            assert torch.equal(taken, torch.stack([row[rank()] for row in rows])), (count, make)
+            dist.all_to_all_single(given, given)
+            assert torch.equal(given, taken), (count, make)
+            root = count % size()
+            dist.gather(rows[rank()][rank()], list(taken) if rank() == root else None, root)
+            if rank() == root:
+                assert torch.equal(taken, torch.stack([rows[r][r] for r in range(size())])), (count, make)
+            given.copy_(rows[rank()])
+            place = given[rank()] if rank() == root else taken[0]
+            dist.scatter(place, list(given) if rank() == root else None, root)
+            assert torch.equal(place, rows[root][rank()]), (count, make)
+            tensor = make(count, dtype=torch.int32).copy_(rows[rank()][0])
+            dist.reduce(tensor, root)
+            expected = sum(row[0] for row in rows) if rank() == root else rows[rank()][0]
+            assert torch.equal(tensor, expected), (count, make)
+
+
 def results_longer_than_the_caches_are_the_same() -> None:
     """Written past the caches, whichever way they come."""
     load_extension().set_cache_bytes(1)
@@ -196,6 +221,7 @@ def results_longer_than_the_caches_are_the_same() -> None:
         tensors_in_the_arena_are_read_where_they_lie()
         long_tensors_are_read_out_of_other_processes()
         broadcasts_come_by_every_way()
+        pieces_come_by_every_way()
     finally:
         load_extension().set_cache_bytes(0)
 
@@ -302,6 +328,7 @@ checks_to_run = (
     tensors_in_the_arena_are_read_where_they_lie,
     long_tensors_are_read_out_of_other_processes,
     broadcasts_come_by_every_way,
+    pieces_come_by_every_way,
     results_longer_than_the_caches_are_the_same,
     some_tensors_in_the_arena,
     the_arena_gives_memory_back,

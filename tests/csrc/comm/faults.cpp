@@ -95,12 +95,15 @@ void check_disagreements(const Options& options) {
   std::vector<Case> cases;
   for (const int64_t num_bytes : {int64_t{480}, int64_t{2'400'000}})
     for (const char* name : {"all_reduce", "reduce_scatter", "all_gather", "broadcast", "reduce"}) {
-      if (options.shared_memory && std::strcmp(name, "reduce") == 0) continue;  // goes through MPI all the same
       cases.push_back({name, name, num_bytes, num_bytes / 2, DataType::Float32});
       cases.push_back({name, name, num_bytes, num_bytes + 48 * size, DataType::Float32});
       if (std::strcmp(name, "all_gather") != 0 && std::strcmp(name, "broadcast") != 0)
         cases.push_back({name, name, num_bytes, num_bytes, DataType::Int32});
     }
+  if (options.shared_memory)  // elsewhere each pair of ranks has sizes of its own
+    for (const int64_t num_bytes : {int64_t{480}, int64_t{2'400'000}})
+      for (const char* name : {"all_to_all", "gather", "scatter"})
+        cases.push_back({name, name, num_bytes, num_bytes + 48 * size, DataType::Float32});
   cases.push_back({"all_reduce", "all_gather", 4800, 4800, DataType::Float32});
   cases.push_back({"barrier", "all_reduce", 4800, 4800, DataType::Float32});
 

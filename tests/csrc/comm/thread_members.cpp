@@ -3,12 +3,14 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <thread>
 
 #include "comm/shared/arena.h"
 #include "comm/shared/collectives.h"
+#include "comm/shared/exchange.h"
 #include "comm/shared/remote.h"
 #include "job.h"
 #include "values.h"
@@ -38,7 +40,7 @@ Task draw_task(Random& common, int size, int64_t max_count) {
   static const std::vector<DataType> types = {DataType::Float32, DataType::BFloat16, DataType::Float64,
                                               DataType::Int16};
   Task task{};
-  task.kind = static_cast<int>(common.below(5));
+  task.kind = static_cast<int>(common.below(7));
   task.type = common.choose(types);
   task.reduction = common.below(2) == 0 ? Reduction::Sum : Reduction::Maximum;
   task.count = 1 + common.below(common.choose(std::vector<int64_t>{3, 1000, 30'000, max_count}));
@@ -54,6 +56,37 @@ void expect(const Task& task, const char* data, int64_t begin, int size, int ran
                                    : contribution(task.type, rank, begin + i, task.salt);
     require(read(task.type, data, i) == wanted, "element " + std::to_string(i) + " of " + std::to_string(task.count));
   }
+}
+
+// Each pair has a size of its own, some have nothing for each other.
+Part begin_exchange(const Task& task, const std::shared_ptr<Channel>& channel) {
+  const int rank = channel->rank(), size = channel->size();
+  const int64_t element_bytes = comm::size_of(task.type);
+  const auto count_of = [=](int from, int to) { return task.count * ((from + 2 * to) % 3) / 2; };
+  std::vector<std::shared_ptr<char>> owners;
+  std::vector<const void*> pieces;
+  std::vector<void*> outs;
+  std::vector<int64_t> piece_bytes, out_bytes;
+  for (int other = 0; other < size; ++other) {
+    const int64_t for_it = count_of(rank, other), from_it = count_of(other, rank);
+    owners.push_back(allocate(std::max<int64_t>(1, for_it) * element_bytes, task.is_in_arena));
+    for (int64_t i = 0; i < for_it; ++i)
+      write(task.type, owners.back().get(), i, contribution(task.type, rank, other + i, task.salt));
+    pieces.push_back(owners.back().get());
+    piece_bytes.push_back(for_it * element_bytes);
+    owners.push_back(allocate(std::max<int64_t>(1, from_it) * element_bytes, task.is_in_arena));
+    outs.push_back(owners.back().get());
+    out_bytes.push_back(from_it * element_bytes);
+  }
+  const comm::Ticket ticket = comm::make_ticket("all_to_all", 0, 0, {});
+  return {comm::shared::exchange(channel, ticket, pieces, piece_bytes, outs, out_bytes), [=] {
+            (void)owners;
+            for (int other = 0; other < size; ++other) {
+              Task piece = task;
+              piece.count = other == rank ? 0 : count_of(other, rank);
+              expect(piece, static_cast<const char*>(outs[static_cast<size_t>(other)]), rank, size, other);
+            }
+          }};
 }
 
 Part begin(const Task& task, const std::shared_ptr<Channel>& channel) {
@@ -95,6 +128,13 @@ Part begin(const Task& task, const std::shared_ptr<Channel>& channel) {
       return {comm::shared::broadcast(channel, data.get(), num_bytes, task.root),
               [=] { expect(task, data.get(), 0, size, task.root); }};
     }
+    case 4: {
+      auto data = make(task.count, 0);
+      const bool is_root = rank == task.root;
+      return {comm::shared::reduce(channel, data.get(), task.count, task.type, task.reduction, task.root),
+              [=] { expect(task, data.get(), 0, size, is_root ? -1 : rank); }};  // the others' stay as they are
+    }
+    case 5: return begin_exchange(task, channel);
     default: return {comm::shared::barrier(channel), [] {}};
   }
 }
