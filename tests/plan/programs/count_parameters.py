@@ -1,4 +1,4 @@
-"""Started under mpirun: builds this rank's model of a configuration and prints how many parameters it holds."""
+"""Started under mpirun: builds this rank's models of configurations of one layout; prints their parameter counts."""
 
 import json
 import sys
@@ -6,8 +6,8 @@ import sys
 from megatron_fugaku.config import load_config
 from megatron_fugaku.train.runtime import distributed_runtime
 
-config = load_config(sys.argv[1], sys.argv[2:])
-with distributed_runtime(config):
+configs = {path: load_config(path) for path in sys.argv[1:]}
+with distributed_runtime(next(iter(configs.values()))):
     import torch
     from megatron.core import parallel_state
 
@@ -15,6 +15,8 @@ with distributed_runtime(config):
     from megatron_fugaku.model.transformer import build_transformer_config
 
     stage = parallel_state.get_pipeline_model_parallel_rank()
-    chunks = build_model_chunks(config, build_transformer_config(config, stage), config.model.vocab_size)
-    count = sum(parameter.numel() for chunk in chunks for parameter in chunk.parameters())
-    print(json.dumps({"rank": torch.distributed.get_rank(), "stage": stage, "count": count}), flush=True)
+    counts = []
+    for config in configs.values():
+        chunks = build_model_chunks(config, build_transformer_config(config, stage), config.model.vocab_size)
+        counts.append(sum(parameter.numel() for chunk in chunks for parameter in chunk.parameters()))
+    print(json.dumps({"rank": torch.distributed.get_rank(), "stage": stage, "counts": counts}), flush=True)
