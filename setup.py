@@ -275,22 +275,24 @@ def compile_for_mpi(ninja: NinjaFile, sources: list[Path], flags: str, mpi: str,
     return [*ninja.compile(of_mpi, f"{flags} {mpi}", family), *ninja.compile(others, flags)]
 
 
-def declare_library(ninja: NinjaFile, kernels: Path, output: Path, link: str = "") -> Path:
+def declare_library(ninja: NinjaFile, kernels: Path, output: Path, utofu: tuple[list[str], list[str]],
+                    link: str = "") -> Path:
     """Declare the core with its C interface, mfugaku_comm.h, for the MPI that the output's folder names."""
     family = output.parent.name
     mpi, libraries = mpi_flags(find_mpi_builds()[family])
-    with_utofu, utofu_link = ask_for_utofu()
+    with_utofu, utofu_link = utofu
     objects = compile_core(ninja, mpi, family, with_utofu)
     objects += compile_for_mpi(ninja, list_sources(CSRC / "comm" / "c_api"), C_API_FLAGS, mpi, family)
     return ninja.add("link", output, [*objects, kernels], f"-shared -pthread {link} -Wl,-soname,{output.name} "
                      f"{EXPORTS} {libraries} {shlex.join(utofu_link)}")
 
 
-def declare_preload(ninja: NinjaFile, kernels: Path, output: Path, link: str = "") -> Path:
+def declare_preload(ninja: NinjaFile, kernels: Path, output: Path, utofu: tuple[list[str], list[str]],
+                    link: str = "") -> Path:
     """Declare what stands before MPI's collectives in any program, upon the library beside it."""
     family = output.parent.name
     mpi, libraries = mpi_flags(find_mpi_builds()[family])
-    library = declare_library(ninja, kernels, output.with_name("libmfugaku_comm.so"), link)
+    library = declare_library(ninja, kernels, output.with_name("libmfugaku_comm.so"), utofu, link)
     objects = compile_for_mpi(ninja, list_sources(CSRC / "comm" / "preload"), C_API_FLAGS, mpi, family)
     return ninja.add("link", output, [*objects, library], f"-shared -pthread {link} {EXPORTS} '-Wl,-rpath,$ORIGIN' "
                      f"{libraries}")
@@ -402,7 +404,10 @@ class BuildKernelTests(BuildTests):
 
 
 class BuildCommTests(BuildTests):
-    """Builds the C++ tests of the MPI backend's core: ``setup.py build_comm_tests --output FOLDER``."""
+    """Builds the C++ tests of the MPI backend's core: ``setup.py build_comm_tests --output FOLDER``.
+
+    Beside them it leaves the libraries for programs without Python, sanitized alike.
+    """
 
     def run(self) -> None:
         builds = find_mpi_builds()
@@ -413,7 +418,10 @@ class BuildCommTests(BuildTests):
         family, compiler = next(iter(builds.items()))
         mpi, libraries = mpi_flags(compiler)
         objects = ninja.compile(list_sources(ROOT / "tests" / "csrc" / "comm"), f"-std=c++17 {mpi}")
+        preload = declare_preload(ninja, kernels, ninja.folder / family / "libmfugaku_preload.so", ([], []), self.flags)
         self.link(ninja, "comm_program", [*objects, *compile_core(ninja, mpi, family, []), kernels], libraries)
+        for library in (preload, preload.with_name("libmfugaku_comm.so")):
+            shutil.copy2(library, self.output)
 
 
 class BuildSimulator(Command):
@@ -472,7 +480,7 @@ def list_declarations() -> dict[str, Callable[[NinjaFile, Path, Path, Path], Non
 
 def without_torch(declare: Callable[..., Path], ninja: NinjaFile, kernels: Path, _torch: Path, output: Path) -> None:
     """Declare what needs no torch."""
-    declare(ninja, kernels, output)
+    declare(ninja, kernels, output, ask_for_utofu())
 
 
 def choose_extensions() -> tuple[list[Extension], list[str]]:
@@ -482,7 +490,8 @@ def choose_extensions() -> tuple[list[Extension], list[str]]:
                     "instead, and torch.distributed has no MPI. Install g++ and this package again."]
     builds = find_mpi_builds()
     report = [f"{name}: built with {' '.join(find_compiler())}"
-              + (f" for {' '.join(builds[family])}" if (family := name.partition("._mpi_")[2]) else "")
+              + "".join(f" for {' '.join(words)}" for family, words in builds.items()
+                        if name.endswith(f"._mpi_{family}") or f".native.{family}." in name)
               for name in list_declarations()]
     if not builds:
         report.append(f"megatron_fugaku.comm._mpi_*: NOT built, because none of {', '.join(MPI_COMPILERS)} is on PATH "

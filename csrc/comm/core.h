@@ -63,6 +63,7 @@ std::pair<int, int> world();
 bool is_ready();
 int thread_level();
 double default_timeout_s();
+bool has_utofu();  // whether it was built for it
 void stop_thread();
 void abort_job(const std::string& message, int code);
 void record_flight(const std::string& path);

@@ -71,7 +71,10 @@ int mfugaku_comm_set(const char* name, const char* value) {
 }
 
 int mfugaku_comm_check_settings(void) {
-  return guarded([] { read_settings(); });
+  return guarded([] {
+    if (read_settings().engine.utofu && !has_utofu())
+      throw std::invalid_argument("uTofu was asked for, but this library was built without. [MFUGAKU_COMM_TRANSPORT]");
+  });
 }
 
 int mfugaku_comm_start(void) {

@@ -1,4 +1,4 @@
-// What programs without Python read of the MFUGAKU_COMM_* variables; megatron_fugaku/environment.py says what they mean.
+// What programs without Python read of the MFUGAKU_COMM_* variables; megatron_fugaku/environment.py says what they are.
 #pragma once
 
 #include <cstdint>

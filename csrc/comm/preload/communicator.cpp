@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <mutex>
 #include <new>
 
@@ -24,13 +25,28 @@ struct State {
 
 bool is_on = false;
 int key = MPI_KEYVAL_INVALID;
-int64_t min_bytes = -1;  // -1: built in
+bool has_rules = false;  // of the program's user, for collectives between nodes
+int64_t min_bytes = 0;   // 0: built in
 Count counts[3];
 std::mutex creation;
 
-// Bytes of all blocks together from which on ours were faster than Open MPI 4.1 between 2 and 4 ranks of one node:
-// `mfugaku bench preload`.
-constexpr int64_t kBuiltInMinBytes[] = {0, 0, 0};
+// Bytes of all blocks together for which ours was faster than Open MPI 4.1.4 with 2 and with 4 ranks of one node
+// (`mfugaku bench preload`). All-gathers of sizes in between lost with 2 ranks.
+struct Range {
+  mfugaku_comm_collective collective;
+  int64_t begin, end;
+};
+constexpr Range kFaster[] = {{MFUGAKU_COMM_ALL_REDUCE, 4 << 10, INT64_MAX},
+                             {MFUGAKU_COMM_REDUCE_SCATTER, 8 << 10, INT64_MAX},
+                             {MFUGAKU_COMM_ALL_GATHER, 8 << 10, 64 << 10},
+                             {MFUGAKU_COMM_ALL_GATHER, 1 << 20, INT64_MAX}};
+
+bool is_wanted(mfugaku_comm_collective collective, int64_t num_bytes) {
+  if (min_bytes > 0) return num_bytes >= min_bytes;
+  return std::any_of(std::begin(kFaster), std::end(kFaster), [&](const Range& range) {
+    return range.collective == collective && range.begin <= num_bytes && num_bytes < range.end;
+  });
+}
 
 void say(const char* text) {
   std::fprintf(stderr, "mfugaku preload: %s\n", text);
@@ -64,8 +80,13 @@ bool read_environment() {
     say("MFUGAKU_PRELOAD_MIN_BYTES is no number of bytes like 4096 or 64K; MPI's own collectives run instead.");
     return false;
   }
+  const char* rules = std::getenv("MFUGAKU_COMM_ALGORITHM");
+  has_rules = rules != nullptr && *rules != '\0';
   // Programs of MPI may come to a collective hours apart; who wants a limit says so.
   if (std::getenv("MFUGAKU_COMM_TIMEOUT_S") == nullptr) mfugaku_comm_set("MFUGAKU_COMM_TIMEOUT_S", "1e9");
+  // All calls wait, and who waits drives.
+  mfugaku_comm_set("MFUGAKU_COMM_PROGRESS_THREAD", "0");
+  mfugaku_comm_set("MFUGAKU_COMM_PROGRESS_CORE", "-1");
   if (mfugaku_comm_check_settings() == MFUGAKU_COMM_OK) return true;
   std::fprintf(stderr, "mfugaku preload: %s MPI's own collectives run instead.\n", mfugaku_comm_last_error());
   return false;
@@ -104,7 +125,10 @@ void create_group(MPI_Comm comm, State* state) {
   std::snprintf(name, sizeof(name), "communicator %lld", static_cast<long long>(-agreed[1]));
   const int status = mfugaku_comm_group_create(MPI_Comm_c2f(comm), name, &state->group);
   if (status != MFUGAKU_COMM_OK && status != MFUGAKU_COMM_BAD_ARGUMENT) say(mfugaku_comm_last_error());
-  int64_t have_all = status == MFUGAKU_COMM_OK ? 1 : 0;
+  // Between nodes MPI knows more of the network than the rules that are built in here.
+  int shares_memory = 0;
+  if (status == MFUGAKU_COMM_OK) mfugaku_comm_group_shares_memory(state->group, &shares_memory);
+  int64_t have_all = status == MFUGAKU_COMM_OK && (shares_memory != 0 || has_rules) ? 1 : 0;
   if (agree(comm, &have_all, 1) && have_all != 0) return;
   mfugaku_comm_group_free(&state->group);
   state->is_for_mpi = true;
@@ -118,9 +142,11 @@ Count& count_of(mfugaku_comm_collective collective) { return counts[collective];
 
 void start() {
   const Inside inside;
-  int64_t agreed[] = {read_environment() ? 1 : 0, -min_bytes};
-  if (!agree(MPI_COMM_WORLD, agreed, 2) || agreed[0] == 0) return;
+  const bool can_start = read_environment();  // sets the others, too
+  int64_t agreed[] = {can_start, -min_bytes, has_rules};
+  if (!agree(MPI_COMM_WORLD, agreed, 3) || agreed[0] == 0) return;
   min_bytes = -agreed[1];
+  has_rules = agreed[2] != 0;
   int64_t has_started = 1;
   if (mfugaku_comm_start() != MFUGAKU_COMM_OK) {
     std::fprintf(stderr, "mfugaku preload: %s. MPI's own collectives run instead.\n", mfugaku_comm_last_error());
@@ -145,8 +171,7 @@ void report() {
 
 mfugaku_comm_group* group_for(MPI_Comm comm, mfugaku_comm_collective collective, int64_t num_bytes, int type) {
   count_of(collective).num_calls.fetch_add(1, std::memory_order_relaxed);
-  if (!is_on || comm == MPI_COMM_NULL || num_bytes <= 0) return nullptr;
-  if (num_bytes < (min_bytes >= 0 ? min_bytes : kBuiltInMinBytes[collective])) return nullptr;
+  if (!is_on || comm == MPI_COMM_NULL || num_bytes <= 0 || !is_wanted(collective, num_bytes)) return nullptr;
   const Inside inside;
   State* state = state_of(comm);
   if (state == nullptr || state->is_for_mpi || state->num_calls++ < kCallsBeforeGroup) return nullptr;

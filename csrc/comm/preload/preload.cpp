@@ -3,8 +3,11 @@
 //
 //     mpirun -n 4 env LD_PRELOAD=$(mfugaku comm preload) program
 //
-// Served are communicators of one group within MPI_COMM_WORLD, predefined types and operations of integers and of float
-// and double, complex ones too; at any level of threads, with MPI_IN_PLACE or without. Everything else is MPI's.
+// Served are communicators of one group within MPI_COMM_WORLD whose members share a node, or any of them when
+// MFUGAKU_COMM_ALGORITHM says how; predefined types and operations of integers and of float and double, complex ones
+// too; at any level of threads, with MPI_IN_PLACE or without. Everything else is MPI's, and so is what never comes
+// here: nonblocking collectives, and those of Fortran where the MPI does not carry them out through its C functions, as
+// Open MPI. All ranks of MPI_COMM_WORLD must have the library, or none.
 #include <mpi.h>
 
 #include <climits>
@@ -32,7 +35,7 @@ int outcome_of(int status, const char* call, MPI_Comm comm) {
 // Memory of a call in which the elements of the program's type lie in a row.
 class Row {
  public:
-  explicit Row(int64_t num_bytes) : memory_(static_cast<char*>(std::malloc(static_cast<size_t>(num_bytes)))) {}
+  explicit Row(int64_t num_bytes) : memory_(static_cast<char*>(std::malloc(static_cast<size_t>(num_bytes) + 1))) {}
   ~Row() { std::free(memory_); }
   Row(const Row&) = delete;
   Row& operator=(const Row&) = delete;
@@ -42,7 +45,7 @@ class Row {
   char* memory_;
 };
 
-int size_of_group(MPI_Comm comm) {
+int64_t size_of_group(MPI_Comm comm) {
   int size = 0;
   PMPI_Comm_size(comm, &size);
   return size;
@@ -51,9 +54,12 @@ int size_of_group(MPI_Comm comm) {
 // Only the bytes that are sent must be alike on all ranks: one may have them in a row while another has gaps between
 // them, and all must go the same way. So gaps are packed.
 int all_gather(const void* in, int in_count, MPI_Datatype in_type, void* out, int out_count, MPI_Datatype out_type,
-               int64_t block, int size, MPI_Comm comm, mfugaku_comm_group* group) {
+               int64_t block, int64_t size, MPI_Comm comm, mfugaku_comm_group* group) {
   int rank = 0;
   PMPI_Comm_rank(comm, &rank);
+  MPI_Aint begin = 0, extent = 0;
+  PMPI_Type_get_extent(out_type, &begin, &extent);
+  const MPI_Aint out_block = out_count * extent;
   const bool is_out_plain = is_plain(out_type), is_in_place = in == MPI_IN_PLACE;
   const bool is_in_plain = !is_in_place && is_plain(in_type);
   // In place without gaps there is nothing to copy.
@@ -65,9 +71,7 @@ int all_gather(const void* in, int in_count, MPI_Datatype in_type, void* out, in
   if (is_in_place && is_out_plain) {
     source = target + rank * block;
   } else if (!is_in_plain) {
-    MPI_Aint begin = 0, extent = 0;
-    PMPI_Type_get_extent(out_type, &begin, &extent);
-    const void* from = is_in_place ? static_cast<char*>(out) + rank * out_count * extent : in;
+    const void* from = is_in_place ? static_cast<char*>(out) + rank * out_block : in;
     PMPI_Pack(from, is_in_place ? out_count : in_count, is_in_place ? out_type : in_type, own.memory(),
               static_cast<int>(block), &place, comm);
     source = own.memory();
@@ -75,12 +79,10 @@ int all_gather(const void* in, int in_count, MPI_Datatype in_type, void* out, in
   const int status = mfugaku_comm_all_gather(group, source, target, block, nullptr);
   if (status == MFUGAKU_COMM_OK && !is_out_plain) {
     // Block by block: all together may have more bytes than MPI counts.
-    MPI_Aint begin = 0, extent = 0;
-    PMPI_Type_get_extent(out_type, &begin, &extent);
-    for (int r = 0; r < size; ++r) {
+    for (int64_t r = 0; r < size; ++r) {
       place = 0;
-      PMPI_Unpack(row.memory() + r * block, static_cast<int>(block), &place,
-                  static_cast<char*>(out) + r * out_count * extent, out_count, out_type, comm);
+      PMPI_Unpack(row.memory() + r * block, static_cast<int>(block), &place, static_cast<char*>(out) + r * out_block,
+                  out_count, out_type, comm);
     }
   }
   return outcome_of(status, "MPI_Allgather", comm);
@@ -136,7 +138,8 @@ INTERPOSED MPI_Reduce_scatter_block(const void* in, void* out, int count, MPI_Da
 
 INTERPOSED MPI_Allgather(const void* in, int in_count, MPI_Datatype in_type, void* out, int out_count,
                          MPI_Datatype out_type, MPI_Comm comm) {
-  int element_bytes = 0, size = 0;
+  int element_bytes = 0;
+  int64_t size = 0;
   mfugaku_comm_group* group = nullptr;
   if (!Inside::is_inside() && out_type != MPI_DATATYPE_NULL && out_count > 0 &&
       PMPI_Type_size(out_type, &element_bytes) == MPI_SUCCESS && int64_t{element_bytes} * out_count <= INT_MAX) {

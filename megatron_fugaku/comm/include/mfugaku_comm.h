@@ -75,7 +75,8 @@ enum mfugaku_comm_collective {
  * MFUGAKU_COMM_TIMEOUT_S, _PROGRESS_THREAD, _PROGRESS_CORE, _TRANSPORT, _ALGORITHM, _RANKS_PER_NODE, _FLIGHT_DIR and
  * _ARENA_BYTES, with the values that `mfugaku` knows them with. Settings must be alike on all ranks. */
 MFUGAKU_COMM_API int mfugaku_comm_set(const char* name, const char* value);
-/* Whether the environment and what was set can be understood. Calls no MPI, so every rank may ask for itself. */
+/* Whether what the environment and mfugaku_comm_set say can be understood and done. Calls no MPI, so a rank may ask for
+ * itself: if mfugaku_comm_start failed on one rank alone, the others would wait. */
 MFUGAKU_COMM_API int mfugaku_comm_check_settings(void);
 /* Between MPI_Init and anything below, on all ranks of MPI_COMM_WORLD together. MPI_Finalize is the end of it. */
 MFUGAKU_COMM_API int mfugaku_comm_start(void);
@@ -114,7 +115,7 @@ MFUGAKU_COMM_API int mfugaku_comm_group_set_wire(mfugaku_comm_group* group, int 
 MFUGAKU_COMM_API int mfugaku_comm_group_goes_by_mpi(const mfugaku_comm_group* group, int collective, int64_t num_bytes,
                                                     int type, int* goes_by_mpi);
 
-/* Collectives. In- and output may overlap in any way. Results of floating-point types are the same bits on all ranks. */
+/* Collectives. In- and output may overlap in any way. */
 
 typedef struct mfugaku_comm_work mfugaku_comm_work;
 
