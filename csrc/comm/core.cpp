@@ -58,6 +58,8 @@ bool is_ready() { return Engine::instance().is_ready(); }
 
 int thread_level() { return Engine::instance().thread_level(); }
 
+double default_timeout_s() { return Engine::instance().timeout_s(); }
+
 void stop_thread() { Engine::instance().stop_thread(); }
 
 void abort_job(const std::string& message, int code) { Engine::instance().abort(message, code); }

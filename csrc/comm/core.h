@@ -54,6 +54,8 @@ int ranks_per_node_of(const Group& group);
 DataType wire_of(const Group& group);
 void set_wire(Group& group, DataType type);            // as Group::set_wire
 void set_lanes(Group& group, schedule::Choice lanes);  // as Group::set_lanes
+// Whether a collective of a vector of `num_bytes`, of equal blocks and at its own width, is left to MPI's own.
+bool goes_by_mpi(const Group& group, schedule::Collective collective, int64_t num_bytes, DataType type);
 
 // The process.
 std::pair<int, int> initialize(const EngineOptions& options);  // returns its rank and their number
@@ -61,6 +63,8 @@ std::pair<int, int> world();
 bool is_ready();
 std::vector<uint64_t> nodes();  // a number of every rank's node, alike for ranks of one node
 int thread_level();
+double default_timeout_s();
+bool has_utofu();  // whether it was built for it
 void stop_thread();
 void abort_job(const std::string& message, int code);
 void record_flight(const std::string& path);

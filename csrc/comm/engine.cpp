@@ -22,6 +22,9 @@ namespace {
 // nonblocking collectives for vectors of different length.
 constexpr double kExplanationS = 1;
 
+// After so many rounds without news, what others do with MPI in this process is driven too.
+constexpr int kRoundsForOurselves = 16;
+
 // Tells the core that this is a loop that waits.
 inline void relax() {
 #if defined(__x86_64__)
@@ -40,6 +43,11 @@ int pin_to(int core) {
 }
 
 void at_exit(int status, void*) { Engine::instance().finalize(status); }
+
+int at_finalize(MPI_Comm, int, void*, void*) {
+  Engine::instance().leave();
+  return MPI_SUCCESS;
+}
 
 }  // namespace
 
@@ -98,9 +106,20 @@ void Engine::initialize(const EngineOptions& options) {
   find_nodes();
   pid_ = static_cast<int>(getpid());
   recorder_.set_tracing(options.tracing);
-  if (owns_mpi_) on_exit(at_exit, nullptr);
+  if (owns_mpi_)
+    on_exit(at_exit, nullptr);
+  else
+    leave_at_finalize();
   ready_.store(true);
   if (options.progress_thread) start_thread();
+}
+
+// MPI_Finalize begins by deleting the attributes of MPI_COMM_SELF (MPI 3.1, 8.7.1).
+void Engine::leave_at_finalize() {
+  int key = MPI_KEYVAL_INVALID;
+  check_mpi(MPI_Comm_create_keyval(MPI_COMM_NULL_COPY_FN, at_finalize, &key, nullptr), "MPI_Comm_create_keyval");
+  check_mpi(MPI_Comm_set_attr(MPI_COMM_SELF, key, nullptr), "MPI_Comm_set_attr");
+  check_mpi(MPI_Comm_free_keyval(&key), "MPI_Comm_free_keyval");
 }
 
 void Engine::find_nodes() {
@@ -204,6 +223,15 @@ void Engine::give_up_if_late(Operation& operation) {
   operation.end_s = now_s();
 }
 
+// Another rank may wait for a message of theirs before it comes to what is waited for here, and operations through
+// shared memory call no MPI that would move it. Nobody sends the message that is asked for.
+void Engine::drive_mpi_of_others(bool has_moved) {
+  num_idle_rounds_ = has_moved || active_.empty() ? 0 : num_idle_rounds_ + 1;
+  if (num_idle_rounds_ <= kRoundsForOurselves) return;
+  int is_there = 0;
+  check_mpi(MPI_Iprobe(rank_, max_tag_, base_, &is_there, MPI_STATUS_IGNORE), "MPI_Iprobe");
+}
+
 void Engine::submit(const OperationPtr& operation) {
   operation->start_s = now_s();
   bool is_over = false;
@@ -239,6 +267,7 @@ bool Engine::progress(const Operation* awaited) {
       if (operation->end_s == 0) give_up_if_late(*operation);
     }
     if (!abandoned_.empty()) advance_abandoned(late);
+    if (!owns_mpi_) drive_mpi_of_others(has_moved);
     const auto is_over = [](const OperationPtr& operation) { return operation->end_s != 0; };
     if (std::any_of(active_.begin(), active_.end(), is_over)) {
       const auto first = std::stable_partition(active_.begin(), active_.end(), std::not_fn(is_over));
@@ -272,7 +301,7 @@ bool Engine::progress(const Operation* awaited) {
 }
 
 void Engine::poke() {
-  if (num_active_.load(std::memory_order_relaxed) == 0 || thread_level_ < MPI_THREAD_SERIALIZED) return;
+  if (num_active_.load(std::memory_order_relaxed) == 0 || !may_call_from_any_thread()) return;
   std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
   if (!lock.owns_lock() || !ready_.load()) return;
   for (const OperationPtr& operation : active_)
@@ -316,7 +345,7 @@ void Engine::when_done(const OperationPtr& operation, std::function<void()> call
   }
   if (is_done) {
     callback();
-  } else if (thread_level_ >= MPI_THREAD_SERIALIZED) {
+  } else if (may_call_from_any_thread()) {
     start_thread();
     thread_wakes_.notify_one();
   } else {
@@ -357,7 +386,7 @@ void Engine::check_progress_core() const {
 
 void Engine::start_thread() {
   std::lock_guard<std::mutex> lock(thread_mutex_);
-  if (thread_.joinable() || thread_level_ < MPI_THREAD_SERIALIZED) return;
+  if (thread_.joinable() || !may_call_from_any_thread()) return;
   thread_stops_ = false;
   thread_ = std::thread([this] { run_thread(); });
 }
@@ -389,6 +418,14 @@ void Engine::stop_thread() {
   }
   thread_wakes_.notify_all();
   if (thread_.joinable()) thread_.join();
+}
+
+void Engine::leave() {
+  if (!ready_.load() || static_cast<int>(getpid()) != pid_) return;
+  stop_thread();
+  std::lock_guard<std::mutex> lock(mutex_);
+  flight_.finish(Flight::Ending::Finalized);
+  ready_.store(false);
 }
 
 void Engine::finalize(int exit_status) {

@@ -72,6 +72,8 @@ class Engine {
 
   // Stops the progress thread; called while the interpreter is still whole.
   void stop_thread();
+  // Calls MPI no more; for the end of an MPI that somebody else has initialised.
+  void leave();
   // Waits for pending operations and for all ranks, then MPI_Finalize. `exit_status` != 0 ends the whole job instead.
   void finalize(int exit_status);
   [[noreturn]] void abort(const std::string& message, int code);
@@ -87,7 +89,13 @@ class Engine {
   bool advance(Operation& operation);       // true when it ended or got further through shared memory
   void advance_abandoned(std::vector<OperationPtr>& finished);
   void give_up_if_late(Operation& operation);
+  void drive_mpi_of_others(bool has_moved);
+  // Whether any thread may: the lock keeps ours apart, but not those of whoever else uses MPI here.
+  bool may_call_from_any_thread() const {
+    return thread_level_ >= (owns_mpi_ ? MPI_THREAD_SERIALIZED : MPI_THREAD_MULTIPLE);
+  }
   void check_progress_core() const;
+  void leave_at_finalize();
   void start_thread();
   void run_thread();
   void find_nodes();
@@ -105,6 +113,7 @@ class Engine {
   std::atomic<size_t> num_active_{0};
   std::vector<OperationPtr> abandoned_;  // failed with work still open: their memory must stay
   std::atomic<double> spin_s_{200e-6};
+  int num_idle_rounds_ = 0;
   Recorder recorder_;
   Flight flight_;
 

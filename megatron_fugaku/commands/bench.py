@@ -1,4 +1,4 @@
-"""``mfugaku bench comm``, on this machine or with ``--simulate`` by a model of a torus, and ``mfugaku bench smpi``."""
+"""``mfugaku bench comm|preload|smpi``: on this machine, or by a model of a torus (``comm --simulate``), or SimGrid."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def _one_of(choices: tuple[str, ...]):
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the benchmarks."""
     from megatron_fugaku.bench.comm import DATA_TYPES, OPERATIONS, SIZES, Plan
+    from megatron_fugaku.bench.preload import SIZES as PRELOAD_SIZES
     from megatron_fugaku.bench.records import parse_size
     from megatron_fugaku.bench.smpi import CASES
 
@@ -50,6 +51,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
                       "one group of all nodes)")
     comm.add_argument("--plot", type=Path, metavar="PATH", help="with --simulate: also draw the figures")
 
+    help_line = "a program in C with the library of `mfugaku comm preload` and without, on this machine"
+    preload = which.add_parser("preload", help=help_line, description=help_line)
+    preload.add_argument("--ranks", type=int, default=2, metavar="N", help="ranks to start (default: 2)")
+    preload.add_argument("--sizes", type=_list_of(parse_size), default=PRELOAD_SIZES, metavar="SIZES",
+                         help="bytes of the whole vector, as in 1K,64K,1M (default: 1K to 64M)")
+    preload.add_argument("--starts", type=int, default=3, metavar="N",
+                         help="how often it is started, of which the best counts (default: 3)")
+    preload.add_argument("--json", type=Path, metavar="PATH", help="also write one line of JSON per comparison")
+
     help_line = "the backend's own schedules on simulated torus networks, by SimGrid; shares of what the links allow"
     smpi = which.add_parser("smpi", help=help_line, description=help_line)
     names = tuple(dict.fromkeys(case.name for case in CASES))
@@ -65,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.benchmark == "smpi":
         records = _run_smpi(args)
+    elif args.benchmark == "preload":
+        records = _run_preload(args)
     else:
         records = _simulate(args) if args.simulate is not None else _measure(args)
     if args.json is not None:
@@ -77,6 +89,17 @@ def _run_smpi(args: argparse.Namespace) -> list:
 
     records = smpi.simulate(args.cases, args.overheads)
     print(smpi.render_table(records), end="")
+    return records
+
+
+def _run_preload(args: argparse.Namespace) -> list:
+    from megatron_fugaku.bench import preload
+    from megatron_fugaku.bench.comm import render_verdict
+
+    records = preload.measure(args.ranks, args.sizes, num_starts=args.starts)
+    print(f"{records[0].case}; load average up to {records[0].value:.1f}")
+    print(preload.render_table(records), end="")
+    print(render_verdict(records), end="")
     return records
 
 

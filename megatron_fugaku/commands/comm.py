@@ -1,4 +1,4 @@
-"""``mfugaku comm table|tune|wire``: which algorithm carries a collective, and what a narrow wire does to sums."""
+"""``mfugaku comm table|tune|wire|flags|preload``: algorithms of collectives, and the backend for programs in C."""
 
 from __future__ import annotations
 
@@ -28,11 +28,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
     wire.add_argument("--algorithm", action="append", metavar="NAME",
                       help="as MFUGAKU_COMM_ALGORITHM has it; may be repeated (default: those of "
                            f"{', '.join(ALGORITHMS)} that fit)")
+    help_line = "what a C compiler needs for programs that include mfugaku_comm.h"
+    what.add_parser("flags", help=help_line, description=help_line + ": mpicc program.c $(mfugaku comm flags)")
+    help_line = "the library for LD_PRELOAD that carries the collectives of any program with MPI"
+    preload = what.add_parser("preload", help=help_line, description=help_line + ": mpirun -n 4 env "
+                              "LD_PRELOAD=$(mfugaku comm preload) program. It serves MPI_Allreduce, MPI_Allgather and "
+                              "MPI_Reduce_scatter_block of long vectors; MPI does the rest.")
+    preload.add_argument("program", type=Path, nargs="?", metavar="PROGRAM",
+                         help="an executable whose MPI it is to be for (default: that of mpirun)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the rules in their order, or the errors of sums; return 0."""
-    return {"table": _print_rules, "tune": _tune, "wire": _print_errors}[args.what](args)
+    """Print the rules in their order, the errors of sums, or where a library is; return 0."""
+    return {"table": _print_rules, "tune": _tune, "wire": _print_errors, "flags": _print_flags,
+            "preload": _print_preload}[args.what](args)
+
+
+def _print_flags(_args: argparse.Namespace) -> int:
+    from megatron_fugaku.c_library import compiler_flags
+
+    print(compiler_flags())
+    return 0
+
+
+def _print_preload(args: argparse.Namespace) -> int:
+    from megatron_fugaku.c_library import PRELOAD, find_library
+
+    print(find_library(PRELOAD, args.program))
+    return 0
 
 
 def _tune(args: argparse.Namespace) -> int:

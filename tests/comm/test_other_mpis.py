@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from c_programs import C_API, PRELOADED, check_c_api, check_preloaded, compile_c
 from mpi_checks import check_outcome, names_of_checks, outcomes
 from mpi_helpers import mpi_environment, run_mpi
 from torch_suite import check_suite, run_suite
 
+from megatron_fugaku.c_library import PRELOAD, compiler_flags, find_library
 from megatron_fugaku.mpi_choice import family_of_mpirun, find_builds
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,6 +78,18 @@ def test_checks(wheel, job, check):
 @pytest.mark.parametrize("job", JOBS)
 def test_the_job_ends_well(wheel, job):
     assert outcomes(*JOBS[job], mpirun=mpirun_of(wheel))["exit status"] == 0
+
+
+@pytest.mark.parametrize("wheel", MPIS)
+def test_programs_in_c(wheel, tmp_path, monkeypatch):
+    mpirun = mpirun_of(wheel)
+    mpicc = str(Path(mpirun).with_name("mpicc"))
+    monkeypatch.setenv("MFUGAKU_MPI", family_of_mpirun(mpirun))
+    said = check_c_api(compile_c(C_API, tmp_path / "c_api", compiler_flags(), mpicc), 3, mpirun=mpirun)
+    assert "passed: shared memory" in said and MPIS[wheel].split()[0] in said
+    program = compile_c(PRELOADED, tmp_path / "preloaded", mpicc=mpicc)
+    said = check_preloaded(program, find_library(PRELOAD, program), 4, tmp_path, "threads", mpirun=mpirun)
+    assert "MPI_Allreduce: 1" in said
 
 
 @pytest.mark.timeout(1200)

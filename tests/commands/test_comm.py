@@ -1,8 +1,9 @@
-"""``mfugaku comm table``."""
+"""``mfugaku comm``: rules, flags for C compilers, and the library for LD_PRELOAD."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from mpi_helpers import run_mpi
@@ -68,3 +69,20 @@ def test_rules_are_measured_and_used(tmp_path):
               "print(comm.algorithms()[0]); dist.destroy_process_group()")
     used = run_mpi(["-c", script], 2, env={"MFUGAKU_COMM_TABLE": str(table)})
     assert used.stdout.split() == [content["rules"][0]] * 2, used.stderr
+
+
+def test_libraries_for_programs_in_c_are_named(capsys):
+    assert cli.main(["comm", "preload"]) == 0
+    preload = Path(capsys.readouterr().out.strip())
+    assert preload.is_file() and preload.name == "libmfugaku_preload.so"
+    assert cli.main(["comm", "preload", str(preload)]) == 0  # it is linked with an MPI, too
+    assert Path(capsys.readouterr().out.strip()) == preload
+    assert cli.main(["comm", "flags"]) == 0
+    include, folder, *_ = capsys.readouterr().out.split()
+    assert Path(include[2:], "mfugaku_comm.h").is_file() and Path(folder[2:]) == preload.parent
+
+
+def test_a_program_without_mpi_is_refused(capsys):
+    assert cli.main(["comm", "preload", __file__]) != 0
+    message = capsys.readouterr().err
+    assert "is not linked with an MPI" in message and message.count("\n") == 1

@@ -1,4 +1,4 @@
-"""The kernels' C++ tests, built once."""
+"""The C++ tests of the kernels and of the MPI backend's core, built once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,24 @@ def kernel_tests(tmp_path_factory) -> Path:
                            timeout=stretched(900), check=False)
     assert build.returncode == 0, build.stdout + build.stderr
     return folder / "kernel_tests"
+
+
+@pytest.fixture(scope="session")
+def comm_tests(tmp_path_factory) -> Callable[[str], Path]:
+    """The folder of what `build_comm_tests` makes for a sanitizer (`address`, `thread` or none), once asked for."""
+    built: dict[str, Path] = {}
+
+    def build(sanitizer: str) -> Path:
+        if shutil.which("g++") is None or shutil.which("mpicxx") is None:
+            pytest.skip("the C++ tests of the MPI backend need g++ and an MPI: apt-get install g++ libopenmpi-dev")
+        if sanitizer not in built:
+            folder = tmp_path_factory.mktemp(f"comm_tests_{sanitizer}")
+            compiler = os.environ.get("CXX") or ("ccache g++" if shutil.which("ccache") else "g++")
+            done = subprocess.run([sys.executable, "setup.py", "-q", "build_comm_tests", f"--sanitize={sanitizer}",
+                                   "--output", str(folder)], cwd=ROOT, env=os.environ | {"CXX": compiler},
+                                  capture_output=True, text=True, timeout=stretched(850), check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+            built[sanitizer] = folder
+        return built[sanitizer]
+
+    return build

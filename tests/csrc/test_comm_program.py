@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +22,6 @@ from stretch import stretched
 
 from megatron_fugaku import environment
 
-ROOT = Path(__file__).resolve().parents[2]
 SANITIZERS = {"": {}, "address": {"ASAN_OPTIONS": "detect_stack_use_after_return=1", "LSAN_OPTIONS": "exitcode=0"},
               "thread": {"TSAN_OPTIONS": "ignore_noninstrumented_modules=1"}}
 #: Open MPI 4 writes behind the place for a message that is too long when it copies between processes by itself.
@@ -34,25 +31,12 @@ pytestmark = [pytest.mark.mpi, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="session")
-def program(tmp_path_factory) -> Callable[[str], Path]:
+def program(comm_tests) -> Callable[[str], Path]:
     """The program for a sanitizer, built from this tree when it is first asked for."""
-    built: dict[str, Path] = {}
 
     def build(sanitizer: str) -> Path:
         given = environment.get("MFUGAKU_COMM_TESTS")
-        if given and not sanitizer:
-            return Path(given)
-        if shutil.which("g++") is None or shutil.which("mpicxx") is None:
-            pytest.skip("the C++ tests of the MPI backend need g++ and an MPI: apt-get install g++ libopenmpi-dev")
-        if sanitizer not in built:
-            folder = tmp_path_factory.mktemp(f"comm_program_{sanitizer}")
-            compiler = os.environ.get("CXX") or ("ccache g++" if shutil.which("ccache") else "g++")
-            done = subprocess.run([sys.executable, "setup.py", "-q", "build_comm_tests", f"--sanitize={sanitizer}",
-                                   "--output", str(folder)], cwd=ROOT, env=os.environ | {"CXX": compiler},
-                                  capture_output=True, text=True, timeout=stretched(850), check=False)
-            assert done.returncode == 0, done.stdout + done.stderr
-            built[sanitizer] = folder / "comm_program"
-        return built[sanitizer]
+        return Path(given) if given and not sanitizer else comm_tests(sanitizer) / "comm_program"
 
     return build
 

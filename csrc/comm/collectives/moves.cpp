@@ -75,9 +75,8 @@ OperationPtr all_gather(Group& group, const void* data, const std::vector<void*>
     operation->hold(copy);
   }
   const bool mpi_can = is_even && own_bytes <= Engine::instance().max_count();
-  const schedule::Choice& choice = schedule::ChoiceTable::instance().choose(
-      {schedule::Collective::AllGather, total_bytes, group.size(), false, mpi_can, group.ranks_per_node(), false,
-       group.lanes()});
+  const schedule::Choice& choice =
+      choose(group, schedule::Collective::AllGather, total_bytes, DataType::UInt8, mpi_can);
   if (group.channel()) {
     if (total_bytes > 0) operation->poll = shared::all_gather(group.channel(), data, outs, num_bytes);
   } else if (group.size() == 1 || choice.algorithm == schedule::Algorithm::Pieces) {

@@ -174,12 +174,6 @@ DataType wire_for(const Group& group, int64_t num_bytes, DataType type, Reductio
   return is_narrow ? group.wire() : DataType::Float32;
 }
 
-const schedule::Choice& choose(const Group& group, schedule::Collective collective, int64_t num_bytes, DataType type,
-                               bool mpi_can, DataType wire = DataType::Float32) {
-  return schedule::ChoiceTable::instance().choose({collective, num_bytes, group.size(), is_half(type), mpi_can,
-                                                   group.ranks_per_node(), is_half(wire), group.lanes()});
-}
-
 // Whether a choice obeys the wire, and what the recorder says of it.
 DataType note_way(Operation& operation, const schedule::Choice& choice, DataType wire) {
   operation.way = choice.name();

@@ -25,6 +25,20 @@ DataType type_of_blocks(const std::vector<int64_t>& num_bytes) {
 
 }  // namespace
 
+const schedule::Choice& choose(const Group& group, schedule::Collective collective, int64_t num_bytes, DataType type,
+                               bool mpi_can, DataType wire) {
+  return schedule::ChoiceTable::instance().choose({collective, num_bytes, group.size(), is_half(type), mpi_can,
+                                                   group.ranks_per_node(), is_half(wire), group.lanes()});
+}
+
+bool goes_by_mpi(const Group& group, schedule::Collective collective, int64_t num_bytes, DataType type) {
+  if (group.channel() || group.size() == 1) return false;
+  if (collective == schedule::Collective::AllGather) type = DataType::UInt8;  // it moves bytes
+  const bool mpi_can = collective == schedule::Collective::AllReduce ||
+                       (!is_half(type) && num_bytes / group.size() / size_of(type) <= Engine::instance().max_count());
+  return choose(group, collective, num_bytes, type, mpi_can).algorithm == schedule::Algorithm::Mpi;
+}
+
 std::shared_ptr<Poll> scheduled_all_reduce(Group& group, const schedule::Choice& choice, void* data, int64_t count,
                                            DataType type, Reduction reduction, double scale, DataType wire) {
   return execute(group, choice, schedule::all_reduce_task(group.rank(), group.size(), count),

@@ -1,4 +1,4 @@
-// Collectives of a group by a schedule.
+// Which way the collectives of a group go between nodes, and those by a schedule.
 #pragma once
 
 #include <memory>
@@ -9,6 +9,10 @@
 #include "../types.h"
 
 namespace mfugaku::comm {
+
+// The rule for a collective; `mpi_can` and `wire` as in schedule::Case.
+const schedule::Choice& choose(const Group& group, schedule::Collective collective, int64_t num_bytes, DataType type,
+                               bool mpi_can, DataType wire = DataType::Float32);
 
 // What is to be looked after until an all-reduce of `data`, in place, is over. Messages carry `wire` (wire.h).
 std::shared_ptr<Poll> scheduled_all_reduce(Group& group, const schedule::Choice& choice, void* data, int64_t count,

@@ -61,6 +61,11 @@ COUNTED(Comm_rank, (MPI_Comm comm, int* rank), (comm, rank))
 COUNTED(Comm_size, (MPI_Comm comm, int* size), (comm, size))
 COUNTED(Comm_group, (MPI_Comm comm, MPI_Group* group), (comm, group))
 COUNTED(Comm_get_attr, (MPI_Comm comm, int key, void* value, int* flag), (comm, key, value, flag))
+COUNTED(Comm_create_keyval, (MPI_Comm_copy_attr_function* copy, MPI_Comm_delete_attr_function* remove, int* key,
+                             void* state),
+        (copy, remove, key, state))
+COUNTED(Comm_set_attr, (MPI_Comm comm, int key, void* value), (comm, key, value))
+COUNTED(Comm_free_keyval, (int* key), (key))
 COUNTED(Comm_set_errhandler, (MPI_Comm comm, MPI_Errhandler handler), (comm, handler))
 COUNTED(Comm_create_group, (MPI_Comm comm, MPI_Group group, int tag, MPI_Comm* out), (comm, group, tag, out))
 COUNTED(Group_incl, (MPI_Group group, int n, const int ranks[], MPI_Group* out), (group, n, ranks, out))
