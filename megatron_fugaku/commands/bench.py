@@ -55,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     names = tuple(dict.fromkeys(case.name for case in CASES))
     smpi.add_argument("--cases", type=_list_of(_one_of(names)), default=(), metavar="CASES",
                       help=f"some of {','.join(names)} (default: all)")
-    smpi.add_argument("--overheads", action="store_true", help="messages and memory take time too")
+    smpi.add_argument("--overheads", action="store_true", help="messages, memory and network interfaces take time too")
     smpi.add_argument("--json", type=Path, metavar="PATH", help="also write one line of JSON per case")
 
 
@@ -75,8 +75,8 @@ def run(args: argparse.Namespace) -> int:
 def _run_smpi(args: argparse.Namespace) -> list:
     from megatron_fugaku.bench import smpi
 
-    records = smpi.simulate(args.cases, args.overheads)
-    print(smpi.render_table(records), end="")
+    records, costs = smpi.simulate(args.cases, args.overheads)
+    print(smpi.render_table(records, costs), end="")
     return records
 
 
