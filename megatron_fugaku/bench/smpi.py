@@ -127,6 +127,11 @@ class Case:
         return min(ports, NUM_INTERFACES)
 
     @property
+    def size(self) -> str:
+        """The vector's, for people."""
+        return f"{self.num_bytes / 1e6:,.1f} MB" if self.num_bytes >= 1e6 else f"{self.num_bytes / 1e3:,.1f} KB"
+
+    @property
     def count(self) -> int:
         """Elements of float32 in the simulated vector, in equal blocks."""
         return self.num_bytes // self.scale // 4 // self.num_members * self.num_members
@@ -159,7 +164,7 @@ CASES = (
       for num_bytes in (1 << 10, 1 << 16, 1 << 20) for algorithm in ("swing", "lanes", "doubling")),
     Case("512", "8x8x8", 104_857_600, num_segments=4, scale=100),
     Case("576", "4x4x3x2x3x2", 104_857_600, num_segments=4, scale=100),
-    Case("1728", "12x12x12", 104_857_600, num_segments=2, scale=100),
+    Case("1728", "12x12x12", 104_857_600, num_segments=4, scale=100),
 )
 
 #: Shares of the bound that lanes are to reach in the groups of the 13B run.
@@ -276,11 +281,10 @@ def build_simulator(folder: Path) -> Path:
 
 def compare(case: Case, time_s: float, has_overheads: bool = False) -> Record:
     """Return the record of a simulated case against what the links allow; the 13B run's own groups have a target."""
-    megabytes = case.num_bytes / 1e6
     model = "with overheads" if has_overheads else "fluid"
     is_judged = case.algorithm == "lanes" and case.name in JUDGED
     target = (LEAST_SHARE_WITH_OVERHEADS if has_overheads else LEAST_SHARE) if is_judged else None
-    return Record("smpi", f"{case.collective} {case.algorithm} {case.torus} ({case.name}) {megabytes:,.1f} MB {model}",
+    return Record("smpi", f"{case.collective} {case.algorithm} {case.torus} ({case.name}) {case.size} {model}",
                   "simulated_time", time_s, "s", "bound of the links", case.lower_bound_s, target)
 
 
@@ -288,7 +292,7 @@ def render_table(records: list[Record], costs: list[Cost]) -> str:
     """Return simulated times, shares of the bound and what simulating took as text."""
     return render_columns(
         ["simulated, not measured", "time", "bound", "share", "target", "simulated in"],
-        [[record.case, *(f"{seconds * 1e3:.3f} ms" for seconds in (record.value, record.peer_value)),
+        [[record.case, *(f"{seconds * 1e3:.4f} ms" for seconds in (record.value, record.peer_value)),
           f"{100 * record.ratio:.1f} %",
           "-" if record.target is None else f"{'' if record.ok else '! '}{100 * record.target:.0f} %",
           f"{cost.cpu_s:.1f} s CPU, {cost.wall_s:.0f} s"]

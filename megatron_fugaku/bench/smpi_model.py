@@ -32,11 +32,11 @@ from megatron_fugaku.plan.topology import build_torus
 from megatron_fugaku.plan.torus import Torus
 from megatron_fugaku.plan.traffic import DATA, TENSOR, Phase, Traffic
 
-#: What the model may be off by. Flat rings and recursive doubling stay within 1 %, whether groups share links or not, and
-#: lanes on 2x3 and on long rings within 2 %. It fails for lanes on short rings that are cut into 8 segments only, where
-#: it is 9 % too fast on 3x3x3 and 19 % on 2x2x2x2: its links carry one message after the other, SimGrid's (and perhaps
-#: Tofu's) share among all at a time; and for short vectors on both directions of a ring with overheads, where it is too
-#: slow: it adds the latency of one direction to the CPU's work for the other.
+#: What the model may be off by. Flat rings and recursive doubling stay within 1 %, whether groups share links or not,
+#: and lanes on 2x3 and on long rings within 2 %. It fails for lanes on short rings that are cut into 8 segments only,
+#: where it is 9 % too fast on 3x3x3 and 19 % on 2x2x2x2: its links carry one message after the other, SimGrid's (and
+#: perhaps Tofu's) share among all at a time. It also fails for short vectors on both directions of a ring with
+#: overheads, where it is 37 % too slow: it adds the latency of one direction to the CPU's work for the other.
 TOLERANCE = 0.03
 #: Of a lane, as ``csrc/comm/schedule/lanes.cpp`` has it.
 SEGMENTS_IN_PHASE = 2
@@ -171,7 +171,7 @@ CASES = (
 
 def compare(case: PlacedCase, time_s: float, model: CostModel) -> Record:
     """Return the record of the model's time with SMPI's for its peer."""
-    name = f"all_reduce {case.algorithm} {case.num_bytes / 1e6:,.1f} MB, {case.name}, {model.name}"
+    name = f"all_reduce {case.algorithm} {case.size}, {case.name}, {model.name}"
     return Record("smpi", name, "modelled_time", case.model_seconds(model), "s", "SimGrid SMPI", time_s)
 
 
