@@ -2,12 +2,13 @@
 
 Per micro-batch a transformer layer makes two tensor-parallel all-reduces forward and two backward, of
 sequence x micro-batch x hidden activations (Shoeybi et al., arXiv:1909.08053, section 3); full recomputation repeats
-the forward ones. Sequence parallelism makes each a reduce-scatter and an all-gather, and gathers twice more backward
-(Korthikanti et al., arXiv:2205.05198, section 4.2.2), which counts as one all-reduce more. The first stage also sums
-the embedding and the last the gradient of the logits' input; with sequence parallelism both gather once more, the first
-only where positions are learned. A pipeline stage passes the same activations on, and gets gradients back. Gradients
-are summed once a step, in fp32, and with the distributed optimizer weights are gathered; both halves move as many bytes
-as an all-reduce when weights are fp32.
+the forward ones, but for the last of a layer that is recomputed by itself (``model/recompute.py``). Sequence
+parallelism makes each a reduce-scatter and an all-gather, and gathers twice more backward (Korthikanti et al.,
+arXiv:2205.05198, section 4.2.2), which counts as one all-reduce more. The first stage also sums the embedding and the
+last the gradient of the logits' input; with sequence parallelism both gather once more, the first only where positions
+are learned. A pipeline stage passes the same activations on, and gets gradients back. Gradients are summed once a step,
+in fp32, and with the distributed optimizer weights are gathered; both halves move as many bytes as an all-reduce when
+weights are fp32.
 Not counted: scalars such as the gradient norm, the cross entropy's three numbers per token, and with sequence
 parallelism the gradients of the norms. The tests count the operations of megatron-core.
 """
@@ -23,7 +24,6 @@ from megatron_fugaku.plan.rank_matrix import RankMatrix
 TENSOR, PIPELINE, DATA, EMBEDDING = "tp", "pp", "dp", "embedding"
 GRADIENT_BYTES = 4
 ALLREDUCES_PER_LAYER = 4
-RECOMPUTED_ALLREDUCES = 2
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,14 @@ def _stages_that_recompute(config: RunConfig) -> set[int]:
     return set(range(config.parallel.pipeline_model_parallel_size) if stages is None else stages)
 
 
+def _count_recomputed(config: RunConfig, num_layers: int) -> int:
+    """Return the tensor-parallel all-reduces of a micro-batch that the layers of a stage make once more."""
+    method, num_at_once = config.recompute.recompute_method, config.recompute.recompute_num_layers
+    if method == "block":
+        return 2 * min(num_at_once or 1, num_layers)
+    return num_layers * (2 if config.parallel.sequence_parallel or (num_at_once or 1) > 1 else 1)
+
+
 def _count_at_ends(config: RunConfig, is_first: bool, is_last: bool) -> float:
     """Return the tensor-parallel all-reduces of a micro-batch outside the layers."""
     if not config.parallel.sequence_parallel:
@@ -98,7 +106,7 @@ def plan_traffic(config: RunConfig, stage: int | None = None) -> Traffic:
     layers = model.num_layers // ranks.pp
     allreduces = layers * (ALLREDUCES_PER_LAYER + (1 if parallel.sequence_parallel else 0))
     if stage is not None and stage in _stages_that_recompute(config):
-        allreduces += layers * RECOMPUTED_ALLREDUCES
+        allreduces += _count_recomputed(config, layers)
     embedding = vocabulary = 0
     if stage is not None and config.model.vocab_size is not None:
         vocabulary = padded_vocab_size(config.model.vocab_size, config)
