@@ -427,7 +427,7 @@ class BuildCommTests(BuildTests):
 class BuildSimulator(Command):
     """Builds the core of the MPI backend for SimGrid's SMPI: ``python setup.py build_simulator --output FOLDER``."""
 
-    user_options = [("output=", "o", "folder that receives the program `simulate`")]  # noqa: RUF012
+    user_options = [("output=", "o", "folder that receives the program `simulate` and the network `network.so`")]  # noqa: RUF012
 
     #: What the executor of schedules needs of the core; neither torch nor the engine.
     CORE = ("combine", "executor", "operation", "reduce", "scratch", "transport/mpi", "types", "wire")
@@ -445,13 +445,17 @@ class BuildSimulator(Command):
         ninja = NinjaFile(["smpicxx"], BUILD / "simulate")
         kernels = ninja.add_kernels()
         core = [CSRC / "comm" / f"{name}.cpp" for name in self.CORE]
-        objects = ninja.compile([*list_sources(CSRC / "comm" / "simulate"), *core], KERNEL_COMMON)
-        built = ninja.add("link", BUILD / "simulate" / "simulate", [*objects, *ninja.compile_schedules(), kernels],
-                          "-pthread")
+        sources = CSRC / "comm" / "simulate"
+        objects = ninja.compile([sources / "main.cpp", *core], KERNEL_COMMON)
+        built = [ninja.add("link", BUILD / "simulate" / "simulate", [*objects, *ninja.compile_schedules(), kernels],
+                           "-pthread"),
+                 ninja.add("link", BUILD / "simulate" / "network.so",
+                           ninja.compile([sources / "network.cpp"], KERNEL_COMMON), "-pthread")]
         ninja.run()
         self.output.mkdir(parents=True, exist_ok=True)
-        if built.parent != self.output:
-            shutil.copy2(built, self.output)
+        if self.output != BUILD / "simulate":
+            for path in built:
+                shutil.copy2(path, self.output)
 
 
 class TaggedWheel(bdist_wheel):

@@ -30,7 +30,7 @@ FLAGS = {
     "xray": ["run_dir", "--min-wait", "--trace"],
     "bench": [], "bench comm": ["--ranks", "--sizes", "--ops", "--dtypes", "--rounds", "--json",
                                 "--simulate", "--config", "--plot"],
-    "bench smpi": ["--cases", "--overheads", "--json"],
+    "bench smpi": ["--cases", "--overheads", "--model", "--json"],
     "doctor": ["--json"],
     "patches": [], "patches list": [], "patches explain": ["id"], "patches digests": [], "patches check": [],
 }

@@ -65,7 +65,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     names = tuple(dict.fromkeys(case.name for case in CASES))
     smpi.add_argument("--cases", type=_list_of(_one_of(names)), default=(), metavar="CASES",
                       help=f"some of {','.join(names)} (default: all)")
-    smpi.add_argument("--overheads", action="store_true", help="messages and memory take time too")
+    smpi.add_argument("--overheads", action="store_true", help="messages, memory and network interfaces take time too")
+    smpi.add_argument("--model", action="store_true", help="instead compare with the model of links that --simulate of "
+                      "`mfugaku bench comm` and `mfugaku plan` go by")
     smpi.add_argument("--json", type=Path, metavar="PATH", help="also write one line of JSON per case")
 
 
@@ -85,10 +87,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_smpi(args: argparse.Namespace) -> list:
-    from megatron_fugaku.bench import smpi
+    from megatron_fugaku.bench import smpi, smpi_model
 
-    records = smpi.simulate(args.cases, args.overheads)
-    print(smpi.render_table(records), end="")
+    if args.model:
+        if args.cases:
+            raise ConfigError("--cases is given with --model", "the model is compared in cases of its own",
+                              "leave one of them out", "--cases")
+        records = smpi_model.simulate(args.overheads)
+        print(smpi_model.render_table(records), end="")
+        return records
+    records, costs = smpi.simulate(args.cases, args.overheads)
+    print(smpi.render_table(records, costs), end="")
     return records
 
 

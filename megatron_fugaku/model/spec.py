@@ -13,6 +13,7 @@ from megatron.core.transformer.transformer_layer import TransformerLayer, Transf
 
 from megatron_fugaku.model.dropout import CoreAttention, get_bias_dropout_add
 from megatron_fugaku.model.norm import LayerNorm, RMSNorm
+from megatron_fugaku.model.recompute import LayerOutputLinear
 
 
 class CpuSpecProvider(LocalSpecProvider):
@@ -57,7 +58,7 @@ def build_block_spec(normalization: str, num_layers: int) -> TransformerBlockSub
                 module=MLP,
                 submodules=MLPSubmodules(
                     linear_fc1=backend.column_parallel_linear(),
-                    linear_fc2=backend.row_parallel_linear(),
+                    linear_fc2=LayerOutputLinear,
                     activation_func=backend.activation_func(),
                 ),
             ),

@@ -178,7 +178,7 @@ def _activation_bytes(config: RunConfig, stage: int, num_microbatches: int) -> t
     return int(passes * (share * kept + (1 - share) * plain)), int(plain)
 
 
-def _stage_parameters(config: RunConfig, stage: int, vocab_size: int) -> int:
+def count_stage_parameters(config: RunConfig, stage: int, vocab_size: int) -> int:
     """Return the parameters of one rank of a stage; a tied output embedding is a copy on the last stage."""
     model, parallel = config.model.resolved(), config.parallel
     tp, pp = parallel.tensor_model_parallel_size, parallel.pipeline_model_parallel_size
@@ -215,7 +215,7 @@ def plan_memory(config: RunConfig, world_size: int | None = None, vocab_size: in
     shards = dp if parallel.use_distributed_optimizer else 1
     stages = []
     for stage in range(pp):
-        parameters = _stage_parameters(config, stage, vocab)
+        parameters = count_stage_parameters(config, stage, vocab)
         activations, again = _activation_bytes(config, stage, num_microbatches)
         logits = 3 * 4 * train.micro_batch_size * model.seq_length * vocab // tp if stage == pp - 1 else 0
         stages.append(StageMemory(stage, parameters, parameters * (2 if is_bf16 else 4), parameters * 4,

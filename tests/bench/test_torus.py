@@ -36,7 +36,11 @@ def ratios(records, words, peer):
 @pytest.mark.parametrize("payload, factor", [("fp32", 1), ("16-bit", 2)])
 @pytest.mark.parametrize("model", ["fluid", "with overheads"])
 def test_a_step_meets_its_targets(published, payload, factor, model):
-    """For a stage as most are; stage 0, which recomputes, is judged too, and misses the first by 4 %."""
+    """For a stage as most are, and for stage 0, which recomputes and sends most.
+
+    Lanes have three links for TP where a ring has one, and are 25 times as fast for DP: the more of the bytes are TP's,
+    the nearer the ratio comes to 3.
+    """
     records = published[3]
     for scope in ("TP and DP", "all phases"):
         words = (scope, "a middle stage without recomputation", payload, model)
@@ -44,7 +48,7 @@ def test_a_step_meets_its_targets(published, payload, factor, model):
         rules, = ratios(records, words, ROW_FUJITSU)
         assert rings >= 5.5 * factor and rules >= 3.5 * factor
         busiest = (scope, "stage 0 as configured", payload, model)
-        assert min(ratios(records, busiest, ROW_RINGS)) >= 5.25 * factor
+        assert min(ratios(records, busiest, ROW_RINGS)) >= 5.5 * factor
         assert min(ratios(records, busiest, ROW_FUJITSU)) >= 3.5 * factor
 
 

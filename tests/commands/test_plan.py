@@ -28,7 +28,7 @@ def test_the_13b_run_is_explained(capsys):
     assert cli.main(["plan", str(EXAMPLE), "--torus", "48x6x48"]) == 0
     out = capsys.readouterr().out
     assert "TP 6 on B3 x C2; DP 288 on Y2 x Z24 x A2 x X3 in steps of 8; PP 8 on X8." in out
-    assert "217 x TP all-reduce of 42.47 MB, 14 x PP message of 42.47 MB" in out and "on 222 splits" in out
+    assert "182 x TP all-reduce of 42.47 MB, 14 x PP message of 42.47 MB" in out and "on 222 splits" in out
     assert out.count("not measured") == 2
     for line in ("row order, flat rings", "row order, modelled Fujitsu MPI", "searched map, lanes"):
         assert out.count(line) == 2

@@ -85,16 +85,21 @@ def test_recomputation_changes_nothing_and_bf16_stays_close(small_manifest, tmp_
         "first_stage": {"recompute": {**full, "recompute_pipeline_stages": [0]}},
         "dropout": {"model": {"attention_dropout": 0.1, "hidden_dropout": 0.1}},
         "dropout_full": {"model": {"attention_dropout": 0.1, "hidden_dropout": 0.1}, "recompute": full},
+        "tensor": {"model": {"hidden_dropout": 0.1}},
+        "tensor_full": {"model": {"hidden_dropout": 0.1}, "recompute": full},
+        "tensor_two_layers": {"model": {"hidden_dropout": 0.1}, "recompute": {**full, "recompute_num_layers": 2}},
         "bf16": {"train": {"precision": "bf16"}},
         "bf16_sharded": {"train": {"precision": "bf16"}},
     }
     for name, sections in runs.items():
-        sections["parallel"] = {PP: 2, **(SHARDED if name.endswith("sharded") else {})}
+        dimension = TP if name.startswith("tensor") else PP
+        sections["parallel"] = {dimension: 2, **(SHARDED if name.endswith("sharded") else {})}
         sections["train"] = {"train_iters": 8, **sections.get("train", {})}
     curves = train_layouts(tmp_path, small_manifest, 2, runs)
     for name in ("selective", "full", "first_stage"):
         assert curves[name] == curves["plain"], name
     assert curves["dropout_full"] == curves["dropout"] != curves["plain"]
+    assert curves["tensor_full"] == curves["tensor_two_layers"] == curves["tensor"]
     for name in ("bf16", "bf16_sharded"):
         assert curves[name] == {step: pytest.approx(loss, rel=5e-3) for step, loss in curves["plain"].items()}
         assert curves[name] != curves["plain"]

@@ -3,14 +3,15 @@
 //
 //   simulate --collective=all_reduce|reduce_scatter|all_gather --algorithm=ring|doubling|halving|swing|lanes|mpi
 //            --count=ELEMENTS [--type=float32|bfloat16] [--segments=N] [--scale=N] [--torus=24x12l] [--max-ports=N]
-//            [--memory=BYTES_PER_S] [--wire=float32|bfloat16|float16]
+//            [--memory=BYTES_PER_S] [--wire=float32|bfloat16|float16] [--members=RANKS]
 //
-// `count` is that of the whole vector. Without `segments`, it goes in as many as the MPI backend would choose for a
+// `members` ranks in a row are a group, and all groups do the same at the same time; without it, all ranks are one.
+// `count` is that of a group's whole vector. Without `segments`, it goes in as many as the MPI backend would choose for a
 // vector `scale` times as long: vectors and bandwidths that are both shortened leave times as they are. All ranks begin
 // at the same simulated time; rank 0 prints one JSON object with the time until the last rank is done and the number of
 // wrong elements on all ranks; where messages carry halves in place of float32, those that are off by more than a tenth.
-// Computing takes no time, but for reductions and copies where `memory`, the speed at
-// which they read and write, is given. megatron_fugaku/bench/smpi.py writes platforms and runs this.
+// Computing takes no time, but for reductions and copies where `memory`, the speed at which they read and write, is
+// given. megatron_fugaku/bench/smpi.py describes the network to network.cpp and runs this.
 #include <mpi.h>
 
 #include <simgrid/s4u.hpp>
@@ -55,7 +56,7 @@ using Options = std::map<std::string, std::string>;
 Options parse(int argc, char** argv) {
   Options options{{"collective", "all_reduce"}, {"algorithm", "ring"}, {"count", "1000000"}, {"type", "float32"},
                   {"segments", "0"}, {"scale", "1"}, {"torus", ""}, {"max-ports", "6"}, {"memory", "0"},
-                  {"wire", "float32"}};
+                  {"wire", "float32"}, {"members", "0"}};
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     const size_t equals = argument.find('=');
@@ -145,25 +146,25 @@ class Problem {
   float sums_[5] = {};
 };
 
-void run_mpi(Problem& problem, int size) {
+void run_mpi(Problem& problem, int size, MPI_Comm group) {
   const int count = static_cast<int>(problem.count());
   switch (problem.task.collective) {
     case Collective::AllReduce:
-      MPI_Allreduce(MPI_IN_PLACE, problem.output(), count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+      MPI_Allreduce(MPI_IN_PLACE, problem.output(), count, MPI_FLOAT, MPI_SUM, group);
       break;
     case Collective::ReduceScatter: {
       std::vector<float> result(static_cast<size_t>(count / size));
-      MPI_Reduce_scatter_block(problem.input(), result.data(), count / size, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+      MPI_Reduce_scatter_block(problem.input(), result.data(), count / size, MPI_FLOAT, MPI_SUM, group);
       std::memcpy(problem.output(), result.data(), result.size() * sizeof(float));
       break;
     }
     case Collective::AllGather:
-      MPI_Allgather(MPI_IN_PLACE, 0, MPI_FLOAT, problem.output(), count / size, MPI_FLOAT, MPI_COMM_WORLD);
+      MPI_Allgather(MPI_IN_PLACE, 0, MPI_FLOAT, problem.output(), count / size, MPI_FLOAT, group);
       break;
   }
 }
 
-void simulate(const Options& options, int rank, int size) {
+void simulate(const Options& options, int world_rank, int world_size) {
   const std::map<std::string, Collective> collectives{{"all_reduce", Collective::AllReduce},
                                                       {"reduce_scatter", Collective::ReduceScatter},
                                                       {"all_gather", Collective::AllGather}};
@@ -172,13 +173,18 @@ void simulate(const Options& options, int rank, int size) {
   if (is_half(wire) && type != DataType::Float32)
     throw std::invalid_argument("a wire of halves is for data of float32");
   const int64_t count = std::stoll(options.at("count"));
+  const int members = std::stoi(options.at("members")), size = members > 0 ? members : world_size;
+  if (world_size % size != 0) throw std::invalid_argument("the groups do not take up all ranks");
+  MPI_Comm group = MPI_COMM_WORLD;
+  if (size < world_size) MPI_Comm_split(MPI_COMM_WORLD, world_rank / size, world_rank, &group);
+  const int rank = world_rank % size;
   const bool is_mpi = options.at("algorithm") == "mpi";
   Problem problem(collectives.at(options.at("collective")), rank, size, count, type);
   Schedule schedule;
   if (!is_mpi) schedule = build_schedule(options, problem.task);
   if (is_mpi && (type != DataType::Float32 || count % size != 0))
     throw std::invalid_argument("mpi stands here for float32 in equal blocks");
-  SimulatedExecutor executor(schedule, std::make_unique<MpiTransport>(MPI_COMM_WORLD, 1, int64_t{1} << 30),
+  SimulatedExecutor executor(schedule, std::make_unique<MpiTransport>(group, 1, int64_t{1} << 30),
                              {problem.input(), problem.output(), type, Reduction::Sum, 1.0,
                               {wire, is_half(wire) && options.at("collective") == "all_reduce"}},
                              std::stod(options.at("memory")));
@@ -188,15 +194,15 @@ void simulate(const Options& options, int rank, int size) {
   begin += 1e-2;
   simgrid::s4u::this_actor::sleep_until(begin);
   if (is_mpi)
-    run_mpi(problem, size);
+    run_mpi(problem, size, group);
   else
     executor.run();
   double time = MPI_Wtime() - begin, longest = 0;
   MPI_Allreduce(&time, &longest, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
   int64_t wrong = problem.count_wrong(is_half(wire)), all_wrong = 0;
   MPI_Allreduce(&wrong, &all_wrong, 1, MPI_INT64_T, MPI_SUM, MPI_COMM_WORLD);
-  if (rank == 0)
-    std::printf("{\"ranks\": %d, \"num_bytes\": %lld, \"time_s\": %.9e, \"wrong\": %lld}\n", size,
+  if (world_rank == 0)
+    std::printf("{\"ranks\": %d, \"num_bytes\": %lld, \"time_s\": %.9e, \"wrong\": %lld}\n", world_size,
                 static_cast<long long>(count * size_of(type)), longest, static_cast<long long>(all_wrong));
 }
 
