@@ -4,7 +4,7 @@
 
 #include "../collectives/messages.h"
 #include "in_place.h"
-#include "remote_collectives.h"
+#include "remote_all_gather.h"
 #include "streams.h"
 #include "transfer.h"
 
@@ -245,16 +245,10 @@ std::shared_ptr<Poll> reduce_for(int root, std::shared_ptr<Channel> channel, con
   const auto through_slots = [=] {
     return std::make_shared<AllReduce>(channel, ticket, data, count, type, reduction, root);
   };
-  if (!is_worth_an_offer(*channel, num_bytes)) return through_slots();
   const auto in_place = [=](std::vector<char*> tensors) {
     return all_reduce_in_place(channel, std::move(tensors), count, type, reduction, root);
   };
-  const auto by_remote_reads = [=](std::vector<char*> addresses) -> std::shared_ptr<Transfer> {
-    // A part of the sum that is not to stand in this member's tensor would have to be read out of other memory.
-    if (root != Transfer::kAll) return through_slots();
-    return all_reduce_remotely(channel, std::move(addresses), data, count, type, reduction);
-  };
-  return offer(channel, ticket, data, num_bytes, {in_place, by_remote_reads, through_slots});
+  return offer(channel, ticket, data, num_bytes, {in_place, through_slots});
 }
 
 }  // namespace
@@ -281,7 +275,6 @@ std::shared_ptr<Poll> reduce_scatter(std::shared_ptr<Channel> channel, const std
   const auto through_slots = [=] {
     return std::make_shared<ReduceScatter>(channel, ticket, pieces, counts, out, type, reduction, streams);
   };
-  if (!is_worth_an_offer(*channel, num_bytes)) return through_slots();
   std::vector<int64_t> piece_bytes;
   for (const int64_t count : counts) piece_bytes.push_back(count * element_bytes);
   int64_t offset = 0;
@@ -289,12 +282,9 @@ std::shared_ptr<Poll> reduce_scatter(std::shared_ptr<Channel> channel, const std
   const auto in_place = [=](const std::vector<char*>& tensors) {
     return reduce_scatter_in_place(channel, tensors, offset, counts[self], out, type, reduction, streams);
   };
-  // Pieces that are apart in memory are none of ours to find.
+  // Pieces that are apart in memory are none of others to find.
   const bool is_block = is_one_block(pieces, piece_bytes);
-  const auto by_remote_reads = [=](const std::vector<char*>& addresses) {
-    return reduce_scatter_remotely(channel, addresses, offset, counts[self], out, type, reduction, streams);
-  };
-  return offer(channel, ticket, is_block ? pieces[0] : nullptr, num_bytes, {in_place, by_remote_reads, through_slots});
+  return offer(channel, ticket, is_block ? pieces[0] : nullptr, num_bytes, {in_place, through_slots});
 }
 
 std::shared_ptr<Poll> all_gather(std::shared_ptr<Channel> channel, const void* data, const std::vector<void*>& outs,
@@ -305,7 +295,6 @@ std::shared_ptr<Poll> all_gather(std::shared_ptr<Channel> channel, const void* d
   const auto through_slots = [=] {
     return std::make_shared<AllGather>(channel, ticket, data, outs, num_bytes, streams);
   };
-  if (!is_worth_an_offer(*channel, total_bytes)) return through_slots();
   const auto in_place = [=](std::vector<char*> tensors) {
     return all_gather_in_place(channel, std::move(tensors), outs, num_bytes, streams);
   };
@@ -313,7 +302,7 @@ std::shared_ptr<Poll> all_gather(std::shared_ptr<Channel> channel, const void* d
     return all_gather_remotely(channel, std::move(addresses), outs, num_bytes, streams);
   };
   return offer(channel, ticket, data, num_bytes[static_cast<size_t>(channel->rank())],
-               {in_place, by_remote_reads, through_slots});
+               {in_place, through_slots, by_remote_reads});
 }
 
 std::shared_ptr<Poll> broadcast(std::shared_ptr<Channel> channel, void* data, int64_t num_bytes, int root) {
@@ -322,14 +311,10 @@ std::shared_ptr<Poll> broadcast(std::shared_ptr<Channel> channel, void* data, in
   const auto through_slots = [=] {
     return std::make_shared<Broadcast>(channel, ticket, data, num_bytes, root, streams);
   };
-  if (!is_worth_an_offer(*channel, num_bytes)) return through_slots();
   const auto in_place = [=](std::vector<char*> tensors) {
     return broadcast_in_place(channel, std::move(tensors), num_bytes, root, streams);
   };
-  const auto by_remote_reads = [=](std::vector<char*> addresses) {
-    return broadcast_remotely(channel, std::move(addresses), num_bytes, root, streams);
-  };
-  return offer(channel, ticket, data, num_bytes, {in_place, by_remote_reads, through_slots});
+  return offer(channel, ticket, data, num_bytes, {in_place, through_slots});
 }
 
 std::shared_ptr<Poll> barrier(std::shared_ptr<Channel> channel) {

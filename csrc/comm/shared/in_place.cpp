@@ -19,6 +19,10 @@ constexpr int64_t kMinOfferedBytes = 64 * 1024;
 // Below, tensors outside the arenas go faster through the slots than through the kernel.
 constexpr int64_t kMinRemoteBytes = 1024 * 1024;
 
+bool may_read_remotely(const Channel& channel, const Ways& ways, int64_t num_bytes) {
+  return ways.by_remote_reads && channel.can_read_remotely() && num_bytes >= kMinRemoteBytes;
+}
+
 // Everybody's word where its tensor lies.
 class Offer : public Transfer {
  public:
@@ -56,13 +60,11 @@ class Offer : public Transfer {
   std::vector<char*> tensors_, addresses_;
 };
 
-// The offers, then what follows from them, then a meeting where others may still be reading this member's tensor: to
-// the channel, three collectives in successive turns.
+// The offers, then what follows from them: to the channel, two collectives in successive turns.
 class Offered : public Poll {
  public:
   Offered(std::shared_ptr<Channel> channel, const Ticket& ticket, const void* data, int64_t num_bytes, Ways ways)
       : channel_(std::move(channel)),
-        ticket_(ticket),
         num_bytes_(ticket.num_bytes),
         offer_(channel_, ticket, data, num_bytes),
         ways_(std::move(ways)) {}
@@ -71,7 +73,6 @@ class Offered : public Poll {
     if (!is_queued_) {
       offer_.queue(channel_->take_turn());
       second_turn_ = channel_->take_turn();
-      third_turn_ = channel_->take_turn();
       is_queued_ = true;
     }
     if (!second_) {
@@ -79,12 +80,7 @@ class Offered : public Poll {
       choose();
       second_->queue(second_turn_);
     }
-    if (!is_second_over_) {
-      if (!second_->advance(has_moved)) return false;
-      is_second_over_ = true;
-      if (!meeting_) channel_->end_turn(channel_->next_chunk());
-    }
-    return !meeting_ || meeting_->advance(has_moved);
+    return second_->advance(has_moved);
   }
   const char* way() const override { return way_; }
 
@@ -93,11 +89,9 @@ class Offered : public Poll {
     if (!offer_.tensors().empty()) {
       second_ = ways_.in_place(offer_.tensors());
       way_ = "arena";
-    } else if (!offer_.addresses().empty() && channel_->can_read_remotely() && num_bytes_ >= kMinRemoteBytes) {
+    } else if (!offer_.addresses().empty() && may_read_remotely(*channel_, ways_, num_bytes_)) {
       second_ = ways_.by_remote_reads(offer_.addresses());
       way_ = "remote reads";
-      meeting_ = std::make_shared<Meeting>(channel_, ticket_);
-      meeting_->queue(third_turn_);
     } else {
       second_ = ways_.through_slots();
       way_ = "slots";
@@ -105,15 +99,13 @@ class Offered : public Poll {
   }
 
   std::shared_ptr<Channel> channel_;
-  Ticket ticket_;
   int64_t num_bytes_;
   const char* way_ = nullptr;
   Offer offer_;
   Ways ways_;
-  bool is_queued_ = false, is_second_over_ = false;
-  uint64_t second_turn_ = 0, third_turn_ = 0;
+  bool is_queued_ = false;
+  uint64_t second_turn_ = 0;
   std::shared_ptr<Transfer> second_;
-  std::shared_ptr<Meeting> meeting_;
 };
 
 // One chunk without slots: the offers have shown that all members are here, and publishing shows that all are done
@@ -245,13 +237,11 @@ class Broadcast : public InPlaceTransfer {
 
 }  // namespace
 
-bool is_worth_an_offer(const Channel& channel, int64_t num_bytes) {
-  return (channel.has_arenas() && num_bytes >= kMinOfferedBytes) ||
-         (channel.can_read_remotely() && num_bytes >= kMinRemoteBytes);
-}
-
 std::shared_ptr<Poll> offer(std::shared_ptr<Channel> channel, const Ticket& ticket, const void* data,
                             int64_t num_bytes, Ways ways) {
+  const bool is_worth_it = (channel->has_arenas() && ticket.num_bytes >= kMinOfferedBytes) ||
+                           may_read_remotely(*channel, ways, ticket.num_bytes);
+  if (!is_worth_it) return ways.through_slots();
   return std::make_shared<Offered>(std::move(channel), ticket, data, num_bytes, std::move(ways));
 }
 

@@ -12,16 +12,15 @@
 namespace mfugaku::comm::shared {
 
 // Every member tells the others where its tensor lies, and all go on alike: in place when all tensors lie in arenas, by
-// remote reads when these are possible and worth it, else through the slots.
+// remote reads when there are any, else through the slots.
 struct Ways {
   std::function<std::shared_ptr<Transfer>(std::vector<char*> tensors)> in_place;
-  std::function<std::shared_ptr<Transfer>(std::vector<char*> addresses)> by_remote_reads;
   std::function<std::shared_ptr<Transfer>()> through_slots;
+  std::function<std::shared_ptr<Transfer>(std::vector<char*> addresses)> by_remote_reads = nullptr;
 };
 
-// Whether there is another way than through the slots for a collective of so many bytes; all members find the same.
-bool is_worth_an_offer(const Channel& channel, int64_t num_bytes);
-// `data` has `num_bytes`, or is null when the tensor is not one block of memory. `ticket` is the collective's.
+// `data` has `num_bytes`, or is null when the tensor is not one block of memory. `ticket` is the collective's. Short
+// collectives, and those for which there is no other way, go through the slots at once.
 std::shared_ptr<Poll> offer(std::shared_ptr<Channel> channel, const Ticket& ticket, const void* data,
                             int64_t num_bytes, Ways ways);
 

@@ -290,7 +290,9 @@ def torch_makes_tensors_in_the_arena() -> None:
     assert arena.holds(tensor) and arena.holds(others[1]) and not arena.holds(torch.zeros(30_000))
     assert ways_of(lambda: dist.all_reduce(tensor), lambda: dist.all_reduce(torch.zeros(30_000))) == ["arena", "slots"]
     assert (tensor == size() * (size() - 1) // 2).all()
-    assert ways_of(lambda: dist.all_reduce(torch.zeros(1 << 20)), dist.barrier) == ["remote reads", "shared memory"]
+    long, whole = torch.zeros(1 << 20), torch.zeros(size() << 20)
+    ways = ways_of(lambda: dist.all_reduce(long), lambda: dist.all_gather_into_tensor(whole, long), dist.barrier)
+    assert ways == ["slots", "remote reads", "shared memory"]
 
 
 def a_child_has_a_copy_of_the_arena() -> None:
