@@ -42,10 +42,11 @@ class Record:
         return None if self.target is None or self.ratio is None else self.ratio >= self.target
 
     def to_json(self) -> str:
-        """Return one line of JSON, values rounded to five digits."""
+        """Return one line of JSON, values rounded to five digits; not the ratio, which must agree with ``ok``."""
         fields = {**asdict(self), "ratio": self.ratio, "ok": self.ok}
         order = ("benchmark", "case", "metric", "value", "unit", "peer", "peer_value", "ratio", "target", "ok")
-        return json.dumps({name: _rounded(fields[name]) for name in order}, ensure_ascii=False)
+        shown = {name: fields[name] if name == "ratio" else _rounded(fields[name]) for name in order}
+        return json.dumps(shown, ensure_ascii=False)
 
 
 def _rounded(value):

@@ -16,6 +16,11 @@ def test_a_ratio_says_how_many_times_better():
     assert Record("comm", "case", "time_per_call", 2.0, "us", GLOO, 39.9, 20.0).ok is False
 
 
+def test_a_ratio_is_written_as_it_was_judged():
+    record = json.loads(Record("comm", "a", "time_per_call", 1.0, "us", "gloo", 0.949999, 0.95).to_json())
+    assert record["ok"] is False and record["ratio"] < record["target"]
+
+
 def test_without_a_peer_or_a_target_nothing_is_judged():
     assert Record("comm", "case", "load_average", 3.0, "processes").ok is None
     assert Record("comm", "case", "time_per_call", 2.0, "us", GLOO, 1.0).ok is None
@@ -25,7 +30,7 @@ def test_json_lines_have_all_fields_in_order():
     [line] = render_json_lines([Record("comm", "c", "time_per_call", 3.0, "us", GLOO, 10.0, 2.0)]).splitlines()
     assert list(json.loads(line).items()) == [
         ("benchmark", "comm"), ("case", "c"), ("metric", "time_per_call"), ("value", 3.0), ("unit", "us"),
-        ("peer", "gloo"), ("peer_value", 10.0), ("ratio", 3.3333), ("target", 2.0), ("ok", True)]  # fmt: skip
+        ("peer", "gloo"), ("peer_value", 10.0), ("ratio", 10.0 / 3.0), ("target", 2.0), ("ok", True)]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "num_bytes"), [("1K", 1024), ("64KiB", 65536), ("1m", 1 << 20), ("2GB", 2 << 30),
