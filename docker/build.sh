@@ -222,7 +222,12 @@ else
 fi
 
 say "building $tag for linux/$architecture with $engine"
-"${build[@]}" "${arguments[@]}" . || fail 1 "$tag was not built. The reason stands above."
+if ! "${build[@]}" "${arguments[@]}" .; then
+    [ "$engine" = buildah ] || fail 1 "$tag was not built. The reason stands above."
+    # buildah 1.28 now and then finds no base image for a stage that starts together with others.
+    say "once more, one stage at a time"
+    "${build[@]}" --jobs 1 "${arguments[@]}" . || fail 1 "$tag was not built. The reason stands above."
+fi
 if [ -n "$archive" ]; then
     say "writing $archive"
     if [ "$engine" = docker ]; then
