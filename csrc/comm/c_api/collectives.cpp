@@ -18,11 +18,6 @@ static_assert(static_cast<int>(Reduction::BitXor) == MFUGAKU_COMM_BIT_XOR &&
               static_cast<int>(Reduction::Average) == MFUGAKU_COMM_AVERAGE &&
               static_cast<int>(Reduction::Maximum) == MFUGAKU_COMM_MAXIMUM);
 
-DataType type_of(int type) {
-  require_argument(type >= 0 && type <= MFUGAKU_COMM_COMPLEX128, "the type is none of mfugaku_comm_type");
-  return static_cast<DataType>(type);
-}
-
 Reduction reduction_of(int reduction) {
   require_argument(reduction >= 0 && reduction <= MFUGAKU_COMM_BIT_XOR, "the reduction is none of those there are");
   return static_cast<Reduction>(reduction);

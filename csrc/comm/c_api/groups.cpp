@@ -97,10 +97,6 @@ int mfugaku_comm_group_goes_by_mpi(const mfugaku_comm_group* group, int collecti
   return with(group, goes_by, [&] {
     require_argument(collective >= MFUGAKU_COMM_ALL_REDUCE && collective <= MFUGAKU_COMM_ALL_GATHER,
                      "the collective is none of those that have a choice");
-    require_argument(type >= 0 && type <= MFUGAKU_COMM_COMPLEX128, "the type is none of mfugaku_comm_type");
-    *goes_by = goes_by_mpi(*group->group, static_cast<schedule::Collective>(collective), num_bytes,
-                           static_cast<DataType>(type))
-                   ? 1
-                   : 0;
+    *goes_by = goes_by_mpi(*group->group, static_cast<schedule::Collective>(collective), num_bytes, type_of(type));
   });
 }

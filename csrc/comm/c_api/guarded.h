@@ -46,4 +46,9 @@ inline void require_argument(bool is_given, const char* what) {
   if (!is_given) throw std::invalid_argument(what);
 }
 
+inline DataType type_of(int type) {
+  require_argument(type >= 0 && type <= MFUGAKU_COMM_COMPLEX128, "the type is none of mfugaku_comm_type");
+  return static_cast<DataType>(type);
+}
+
 }  // namespace mfugaku::comm

@@ -1,10 +1,8 @@
 // mfugaku_comm.h: what concerns the process.
-#include <sys/stat.h>
-
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
+#include <filesystem>
 #include <map>
+#include <system_error>
 
 #include "../build_facts.h"
 #include "../schedule/choice.h"
@@ -22,10 +20,10 @@ thread_local char last_error[1024] = "";
 std::string flight_path(const std::string& folder, int rank) {
   char name[32];
   std::snprintf(name, sizeof(name), "rank_%05d.flight", rank);
-  for (size_t end = folder.find('/', 1); end != std::string::npos; end = folder.find('/', end + 1))
-    mkdir(folder.substr(0, end).c_str(), 0777);
-  if (mkdir(folder.c_str(), 0777) != 0 && errno != EEXIST)
-    throw CommFailure("the flight recorder cannot make " + folder + ": " + std::strerror(errno) +
+  std::error_code refusal;
+  std::filesystem::create_directories(folder, refusal);
+  if (refusal)
+    throw CommFailure("the flight recorder cannot make " + folder + ": " + refusal.message() +
                       ". [MFUGAKU_COMM_FLIGHT_DIR]");
   return folder + "/" + name;
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "../collectives/messages.h"
 #include "arena.h"
 #include "remote.h"
 #include "streams.h"
@@ -62,9 +63,7 @@ class Introduction : public Transfer {
     char* slot = channel_->input(self, chunk);
     std::vector<int64_t> num_bytes = exchange_->piece_bytes;
     num_bytes[static_cast<size_t>(self)] = 0;
-    int64_t total = 0;
-    for (const int64_t bytes : num_bytes) total += bytes;
-    const Head head{total <= kMaxShortBytes};
+    const Head head{sum_of(num_bytes) <= kMaxShortBytes};
     std::memcpy(slot, &head, sizeof head);
     char* place = bytes_at(slot);
     for (int to = 0; to < size(); ++to) {
@@ -179,47 +178,23 @@ class Passing : public Transfer {
   std::shared_ptr<Exchange> exchange_;
 };
 
-// To the channel, two collectives in successive turns.
-class Exchanging : public Poll {
+class Exchanging : public TwoTurns {
  public:
   Exchanging(const std::shared_ptr<Channel>& channel, const Ticket& ticket, std::shared_ptr<Exchange> exchange)
-      : channel_(channel), exchange_(std::move(exchange)), introduction_(channel, ticket, exchange_) {}
+      : TwoTurns(channel, std::make_shared<Introduction>(channel, ticket, exchange)), exchange_(std::move(exchange)) {}
 
-  bool advance(bool& has_moved) override {
-    if (!is_queued_) {
-      introduction_.queue(channel_->take_turn());
-      second_turn_ = channel_->take_turn();
-      is_queued_ = true;
-    }
-    if (!is_introduced_) {
-      if (!introduction_.advance(has_moved)) return false;
-      is_introduced_ = true;
-      if (exchange_->longest == 0)
-        channel_->end_turn(channel_->next_chunk());
-      else
-        choose();
-    }
-    return !second_ || second_->advance(has_moved);
-  }
   const char* way() const override { return way_; }
 
  private:
-  void choose() {
+  std::shared_ptr<Transfer> choose() override {
+    if (exchange_->longest == 0) return nullptr;
     const bool in_place = exchange_->are_all_in_arenas && channel_->has_arenas();
-    if (in_place || channel_->can_read_remotely())
-      second_ = std::make_shared<Fetching>(channel_, exchange_);
-    else
-      second_ = std::make_shared<Passing>(channel_, exchange_);
     way_ = in_place ? "arena" : channel_->can_read_remotely() ? "remote reads" : "slots";
-    second_->queue(second_turn_);
+    if (in_place || channel_->can_read_remotely()) return std::make_shared<Fetching>(channel_, exchange_);
+    return std::make_shared<Passing>(channel_, exchange_);
   }
 
-  std::shared_ptr<Channel> channel_;
   std::shared_ptr<Exchange> exchange_;
-  Introduction introduction_;
-  std::shared_ptr<Transfer> second_;
-  bool is_queued_ = false, is_introduced_ = false;
-  uint64_t second_turn_ = 0;
   const char* way_ = nullptr;
 };
 

@@ -60,52 +60,32 @@ class Offer : public Transfer {
   std::vector<char*> tensors_, addresses_;
 };
 
-// The offers, then what follows from them: to the channel, two collectives in successive turns.
-class Offered : public Poll {
+// The offers, then what follows from them.
+class Offered : public TwoTurns {
  public:
-  Offered(std::shared_ptr<Channel> channel, const Ticket& ticket, const void* data, int64_t num_bytes, Ways ways)
-      : channel_(std::move(channel)),
-        num_bytes_(ticket.num_bytes),
-        offer_(channel_, ticket, data, num_bytes),
-        ways_(std::move(ways)) {}
+  Offered(const std::shared_ptr<Channel>& channel, std::shared_ptr<Offer> offer, int64_t num_bytes, Ways ways)
+      : TwoTurns(channel, offer), offer_(std::move(offer)), num_bytes_(num_bytes), ways_(std::move(ways)) {}
 
-  bool advance(bool& has_moved) override {
-    if (!is_queued_) {
-      offer_.queue(channel_->take_turn());
-      second_turn_ = channel_->take_turn();
-      is_queued_ = true;
-    }
-    if (!second_) {
-      if (!offer_.advance(has_moved)) return false;
-      choose();
-      second_->queue(second_turn_);
-    }
-    return second_->advance(has_moved);
-  }
   const char* way() const override { return way_; }
 
  private:
-  void choose() {
-    if (!offer_.tensors().empty()) {
-      second_ = ways_.in_place(offer_.tensors());
+  std::shared_ptr<Transfer> choose() override {
+    if (!offer_->tensors().empty()) {
       way_ = "arena";
-    } else if (!offer_.addresses().empty() && may_read_remotely(*channel_, ways_, num_bytes_)) {
-      second_ = ways_.by_remote_reads(offer_.addresses());
-      way_ = "remote reads";
-    } else {
-      second_ = ways_.through_slots();
-      way_ = "slots";
+      return ways_.in_place(offer_->tensors());
     }
+    if (!offer_->addresses().empty() && may_read_remotely(*channel_, ways_, num_bytes_)) {
+      way_ = "remote reads";
+      return ways_.by_remote_reads(offer_->addresses());
+    }
+    way_ = "slots";
+    return ways_.through_slots();
   }
 
-  std::shared_ptr<Channel> channel_;
+  std::shared_ptr<Offer> offer_;
   int64_t num_bytes_;
-  const char* way_ = nullptr;
-  Offer offer_;
   Ways ways_;
-  bool is_queued_ = false;
-  uint64_t second_turn_ = 0;
-  std::shared_ptr<Transfer> second_;
+  const char* way_ = nullptr;
 };
 
 // One chunk without slots: the offers have shown that all members are here, and publishing shows that all are done
@@ -242,7 +222,8 @@ std::shared_ptr<Poll> offer(std::shared_ptr<Channel> channel, const Ticket& tick
   const bool is_worth_it = (channel->has_arenas() && ticket.num_bytes >= kMinOfferedBytes) ||
                            may_read_remotely(*channel, ways, ticket.num_bytes);
   if (!is_worth_it) return ways.through_slots();
-  return std::make_shared<Offered>(std::move(channel), ticket, data, num_bytes, std::move(ways));
+  return std::make_shared<Offered>(channel, std::make_shared<Offer>(channel, ticket, data, num_bytes), ticket.num_bytes,
+                                   std::move(ways));
 }
 
 std::shared_ptr<Transfer> all_reduce_in_place(std::shared_ptr<Channel> channel, std::vector<char*> tensors,

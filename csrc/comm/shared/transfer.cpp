@@ -58,6 +58,24 @@ bool Transfer::step() {
   return has_moved;
 }
 
+bool TwoTurns::advance(bool& has_moved) {
+  if (!is_queued_) {
+    first_->queue(channel_->take_turn());
+    second_turn_ = channel_->take_turn();
+    is_queued_ = true;
+  }
+  if (!has_chosen_) {
+    if (!first_->advance(has_moved)) return false;
+    has_chosen_ = true;
+    second_ = choose();
+    if (second_)
+      second_->queue(second_turn_);
+    else
+      channel_->end_turn(channel_->next_chunk());
+  }
+  return !second_ || second_->advance(has_moved);
+}
+
 bool Transfer::have_posted(uint64_t chunk) const {
   if (source_ == kAll) return have_all(&Channel::has_posted, chunk);
   return source_ == kNobody || channel_->has_posted(source_, chunk);

@@ -52,6 +52,26 @@ class Transfer : public Poll {
   int64_t num_filled_ = 0, num_taken_ = 0, num_spread_ = 0;
 };
 
+// Two transfers in successive turns: what the members tell each other in the first decides about the second.
+class TwoTurns : public Poll {
+ public:
+  bool advance(bool& has_moved) final;
+
+ protected:
+  TwoTurns(std::shared_ptr<Channel> channel, std::shared_ptr<Transfer> first)
+      : channel_(std::move(channel)), first_(std::move(first)) {}
+
+  // The second transfer, alike on all members, once the first is over; null when nothing is left to do.
+  virtual std::shared_ptr<Transfer> choose() = 0;
+
+  std::shared_ptr<Channel> channel_;
+
+ private:
+  std::shared_ptr<Transfer> first_, second_;
+  bool is_queued_ = false, has_chosen_ = false;
+  uint64_t second_turn_ = 0;
+};
+
 // All members wait for each other; nothing is moved.
 class Meeting : public Transfer {
  public:
