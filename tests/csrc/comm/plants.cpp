@@ -13,14 +13,17 @@ namespace {
 
 using comm::Engine;
 
-// A result is read while the engine's thread may still write it.
+// A result is read before it has been waited for: the engine's thread has written it, and nothing says so to the reader.
 void read_too_early(const Options& options) {
   auto group = make_group(all_ranks(), options);
   auto data = allocate(4000, false);
   std::memset(data.get(), 0, 4000);
   int64_t sum = 0;
-  for (int round = 0; round < 100; ++round) {
+  for (int round = 0; round < 10; ++round) {
+    // Who comes last finishes what it issues by itself.
+    if (group->rank() != 0) std::this_thread::sleep_for(std::chrono::milliseconds(50));
     const auto operation = comm::all_reduce(*group, data.get(), 1000, comm::DataType::Int32, comm::Reduction::Sum, {});
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
     for (int i = 0; i < 1000; ++i) sum += data.get()[4 * i];
     Engine::instance().wait({operation});
   }
