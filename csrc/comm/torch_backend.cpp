@@ -1,5 +1,5 @@
 // c10d's Backend on top of the communication core, and the Python module. This is the one translation unit that knows
-// torch, with torch_tensors.h and torch_work.h, and it knows no MPI: it is slow to compile, and one object of it serves
+// torch, with the other headers torch_*.h, and it knows no MPI: it is slow to compile, and one object of it serves
 // every MPI. What needs no torch header belongs elsewhere.
 #include <ATen/ops/from_blob.h>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
@@ -13,9 +13,8 @@
 #include "build_facts.h"
 #include "collectives/collectives.h"
 #include "reduce.h"
-#include "rehearsal.h"
-#include "schedule/choice.h"
 #include "shared/streams.h"
+#include "torch_algorithms.h"
 #include "torch_arena.h"
 #include "torch_sparse.h"
 #include "torch_stock.h"
@@ -391,17 +390,6 @@ class MpiBackend : public c10d::Backend {
   Tensors coalesced_outputs_;
 };
 
-std::pair<double, double> wire_error(const std::string& algorithm, int num_ranks, int64_t count,
-                                     const std::string& wire) {
-  const auto choice = schedule::Choice::parse(algorithm, algorithm);
-  if (!choice.may_be_narrow() || !choice.can({schedule::Collective::AllReduce, count * 4, num_ranks, false, false}))
-    throw std::invalid_argument("'" + algorithm + "' is no schedule for " + std::to_string(num_ranks) +
-                                " ranks with messages that may be narrow");
-  const auto build = [&](const schedule::Task& task) { return choice.build(task, 4); };
-  const SumError error = error_of_all_reduce(num_ranks, count, build, wire_named(wire));
-  return {error.largest, error.rms};
-}
-
 // For tests: converts between float32 and a 16-bit float type with the core's own arithmetic.
 void convert(const at::Tensor& from, const at::Tensor& to) {
   check_tensor(from, "convert");
@@ -491,22 +479,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
     return rows;
   });
 
-  module.def("algorithms", [] { return schedule::ChoiceTable::instance().describe(); },
-             "The rules, one a line, of which the first that fits chooses a collective's algorithm.");
-  module.def("algorithm_sources", [] { return schedule::ChoiceTable::instance().sources(); },
-             "Where each of these rules comes from: asked for, measured or built in.");
-  module.def("set_algorithms",
-             [](const std::string& text, const std::string& measured) {
-               translated([&] { schedule::ChoiceTable::instance().set(text, measured); });
-             },
-             py::arg("text"), py::arg("measured") = "",
-             "Rules as in MFUGAKU_COMM_ALGORITHM; alike on all ranks, with no collective in flight.");
-  module.def(
-      "wire_error",
-      [](const std::string& algorithm, int num_ranks, int64_t count, const std::string& wire) {
-        return translated([&] { return wire_error(algorithm, num_ranks, count, wire); });
-      },
-      NoGil(), "Largest and rms difference from float64 of a sum over so many ranks, rehearsed in this process.");
+  define_algorithms(module);
   module.def("set_max_count", &set_max_count,
              "For tests: the largest count handed to one MPI call.");
   module.def("set_cache_bytes", &shared::set_cache_bytes,

@@ -1,4 +1,5 @@
-"""Measures the algorithms between the nodes of a job, and writes the rules that choose the fastest.
+"""Measures the algorithms between the nodes of a job, and writes the rules that choose the fastest and the costs by
+which the model chooses where no rule fits.
 
 Every rank runs :func:`tune`; the group is that of all ranks. Times are those of the slowest rank, the median of several
 calls, so that all ranks come to the same rules.
@@ -18,6 +19,7 @@ import torch.distributed as dist
 
 from megatron_fugaku import comm, environment
 from megatron_fugaku.atomic_file import write_text_atomically
+from megatron_fugaku.bench.comm_costs import fit_costs, judge
 from megatron_fugaku.comm.extension import load_extension
 from megatron_fugaku.comm.measured import rules_from
 from megatron_fugaku.errors import CommError
@@ -73,8 +75,32 @@ def _check_shape(shape: str, size: int) -> None:
                         "write one like 24x12l whose lengths multiply to the number of ranks", "--shape")
 
 
+def _fit(times_s: dict[tuple[str, int, str], float], size: int, ranks_per_node: int) -> dict[str, float]:
+    """The costs, and in words how well the model chooses by them."""
+    extension = load_extension()
+
+    def terms_of(collective: str, num_bytes: int, name: str) -> list[float]:
+        return extension.cost_terms(collective, num_bytes, size, ranks_per_node, name)
+
+    names = extension.cost_names()
+    costs_s = fit_costs([terms_of(*key) for key in times_s], list(times_s.values()), names)
+
+    def choose(collective: str, num_bytes: int, candidates: list[str]) -> str:
+        def expected_s(name: str) -> float:
+            terms = terms_of(collective, num_bytes, name)
+            return sum(term * cost for term, cost in zip(terms, costs_s.values(), strict=True))
+
+        return min(candidates, key=expected_s)
+
+    median, worst = judge(times_s, choose)
+    print("Costs: " + ", ".join(f"{name} {1e9 * cost:.3g} ns" for name, cost in costs_s.items()) + ".")
+    print(f"Without the rules, by these costs alone, algorithms take {median:.2f} times as long as the fastest "
+          f"(median), and {worst:.2f} at most.")
+    return costs_s
+
+
 def tune(output: Path, max_bytes: int, shapes: tuple[str, ...] = ()) -> list[str]:
-    """Write rules and times to ``output``, on rank 0, and return the rules. Collective over the job.
+    """Write rules, costs and times to ``output``, on rank 0, and return the rules. Collective over the job.
 
     Args:
         output: the file.
@@ -110,7 +136,8 @@ def tune(output: Path, max_bytes: int, shapes: tuple[str, ...] = ()) -> list[str
                     print(f"{collective} {num_bytes:>12,} bytes: {name} {1e6 * time_s:,.0f} us", flush=True)
         rules = rules_from(times_s, size)
         if is_first:
-            table = {"rules": rules, "ranks": size, "ranks_per_node": backend.ranks_per_node,
+            costs_s = _fit(times_s, size, backend.ranks_per_node)
+            table = {"rules": rules, "costs_s": costs_s, "ranks": size, "ranks_per_node": backend.ranks_per_node,
                      "mpi": comm.mpi_library_version(),
                      "times_s": [[*key, time_s] for key, time_s in times_s.items()]}
             write_text_atomically(output, json.dumps(table, indent=1) + "\n")

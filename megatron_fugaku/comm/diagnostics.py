@@ -75,7 +75,8 @@ def transport_of(group: dist.ProcessGroup) -> str:
 def algorithms() -> list[str]:
     """Return the rules that choose algorithms of collectives between nodes, of which the first that fits decides.
 
-    Those of MFUGAKU_COMM_ALGORITHM stand before the built-in ones.
+    Those of MFUGAKU_COMM_ALGORITHM stand before those of MFUGAKU_COMM_TABLE; where none fits, a model of what each
+    algorithm takes decides.
     """
     return list(load_extension().algorithms())
 

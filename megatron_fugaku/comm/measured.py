@@ -1,53 +1,79 @@
-"""Rules for algorithms that were measured on this machine: files that ``mfugaku comm tune`` writes.
+"""What was measured of algorithms on this machine: files that ``mfugaku comm tune`` writes.
 
-A file is JSON with the key ``rules``, a list as in ``MFUGAKU_COMM_ALGORITHM``, and what they were made from. Rank 0
-reads the one of ``MFUGAKU_COMM_TABLE`` and tells everybody, so that all ranks choose alike whatever they find on their
-disks.
+A file is JSON with the key ``rules``, a list as in ``MFUGAKU_COMM_ALGORITHM``, ``costs_s``, the seconds by which the
+model chooses where no rule fits, and what both were made from. Rank 0 reads the one of ``MFUGAKU_COMM_TABLE`` and tells
+everybody, so that all ranks choose alike whatever they find on their disks.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from megatron_fugaku import environment
 from megatron_fugaku.errors import CommError
 
 
-def load_rules(path: str | Path) -> str:
-    """Return the rules of a file, separated by commas.
+class Measured(NamedTuple):
+    """What a file says of algorithms.
+
+    Attributes:
+        rules: separated by commas.
+        costs: seconds, in the order of the extension's ``cost_names``; none: the built-in ones.
+    """
+
+    rules: str = ""
+    costs: tuple[float, ...] = ()
+
+    def apply(self, extension: Any) -> None:
+        """Let this process choose by it, behind the rules of MFUGAKU_COMM_ALGORITHM."""
+        extension.set_algorithms(environment.get("MFUGAKU_COMM_ALGORITHM"), self.rules)
+        if self.costs:
+            extension.set_costs(self.costs)
+
+
+def load_measured(path: str | Path, cost_names: list[str]) -> Measured:
+    """Return what a file says.
+
+    Args:
+        path: of the file.
+        cost_names: those that it must have, if it has costs.
 
     Raises:
-        CommError: the file cannot be read or holds no rules.
+        CommError: the file cannot be read, holds no rules, or costs that are none.
     """
     try:
-        rules = json.loads(Path(path).read_text())["rules"]
-        return environment.AlgorithmRules(",".join(rules))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        table = json.loads(Path(path).read_text())
+        rules = environment.AlgorithmRules(",".join(table["rules"]))
+        costs_s = table.get("costs_s", {})
+        if costs_s and (sorted(costs_s) != sorted(cost_names) or not all(0 <= cost < 1 for cost in costs_s.values())):
+            raise ValueError(f"its costs are {costs_s}")
+        return Measured(rules, tuple(float(costs_s[name]) for name in cost_names) if costs_s else ())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CommError(f"{path} holds no measured rules for algorithms: {error!r}",
                         "all ranks would choose other algorithms than were meant",
                         "write it with `mpirun ... mfugaku comm tune --output FILE`, or unset the variable",
                         "MFUGAKU_COMM_TABLE") from error
 
 
-def shared_rules(extension: Any, rank: int) -> str:
-    """Return what rank 0 finds in its MFUGAKU_COMM_TABLE, or no rules. Collective over the job.
+def shared_measured(extension: Any, rank: int) -> Measured:
+    """Return what rank 0 finds in its MFUGAKU_COMM_TABLE, or nothing. Collective over the job.
 
     Raises:
         CommError: on all ranks, when rank 0 cannot read it.
     """
-    text = ""
+    found: dict[str, Any] = {}
     if rank == 0 and environment.get("MFUGAKU_COMM_TABLE"):
         try:
-            text = "rules " + load_rules(environment.get("MFUGAKU_COMM_TABLE"))
+            found = load_measured(environment.get("MFUGAKU_COMM_TABLE"), extension.cost_names())._asdict()
         except CommError as error:
-            text = "error " + str(error)
-    kind, _, rest = extension.broadcast_text(text, 0).partition(" ")
-    if kind == "error":
-        raise CommError(f"rank 0 could not read its measured rules: {rest}", "all ranks need the same ones",
+            found = {"error": str(error)}
+    found = json.loads(extension.broadcast_text(json.dumps(found) if rank == 0 else "", 0))
+    if "error" in found:
+        raise CommError(f"rank 0 could not read its measured rules: {found['error']}", "all ranks need the same ones",
                         "see there", "MFUGAKU_COMM_TABLE")
-    return rest
+    return Measured(found.get("rules", ""), tuple(found.get("costs", ())))
 
 
 def rules_from(times_s: dict[tuple[str, int, str], float], num_ranks: int) -> list[str]:

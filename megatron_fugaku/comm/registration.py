@@ -25,7 +25,7 @@ from megatron_fugaku import environment
 from megatron_fugaku.comm import arena, wire
 from megatron_fugaku.comm.endings import install_excepthook
 from megatron_fugaku.comm.extension import load_extension
-from megatron_fugaku.comm.measured import shared_rules
+from megatron_fugaku.comm.measured import shared_measured
 from megatron_fugaku.comm.names import BACKEND, call_mpi, is_called_mpi, wrap_get_backend, wrap_monitored_barrier
 from megatron_fugaku.comm.placement import PlacedJob, read_placement
 from megatron_fugaku.comm.rank_info import RankInfo, rank_info
@@ -85,7 +85,7 @@ def _start_mpi() -> tuple[int, int]:
     if size > 1:
         install_excepthook()
     if is_first_call:
-        extension.set_algorithms(environment.get("MFUGAKU_COMM_ALGORITHM"), shared_rules(extension, rank))
+        shared_measured(extension, rank).apply(extension)
     if is_first_call and environment.get("MFUGAKU_COMM_PLACEMENT"):
         _place_job(extension, size)
     if is_first_call and environment.get("MFUGAKU_COMM_FLIGHT_DIR"):

@@ -11,9 +11,11 @@ ALGORITHMS = ("ring", "lanes:24x12l", "swing")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare what can be shown."""
     what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
-    help_line = "the rules that choose algorithms, those that were asked for or measured among them"
-    what.add_parser("table", help=help_line, description=help_line)
-    help_line = "measure algorithms between the nodes of this job and write rules for MFUGAKU_COMM_TABLE"
+    help_line = "which algorithm carries which collective: the rules, and what the model says where none fits"
+    table = what.add_parser("table", help=help_line, description=help_line)
+    table.add_argument("--ranks", type=int, default=16, help="of the group (default: %(default)s)")
+    table.add_argument("--ranks-per-node", type=int, default=1, help="of the group (default: %(default)s)")
+    help_line = "measure algorithms between the nodes of this job and write rules and costs for MFUGAKU_COMM_TABLE"
     tune = what.add_parser("tune", help=help_line, description=help_line + ". Run it under mpirun or srun on the nodes "
                            "and with the ranks of the job that is to use them.")
     tune.add_argument("--output", type=Path, required=True, help="file that receives rules and times")
@@ -65,22 +67,41 @@ def _tune(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print_rules(_args: argparse.Namespace) -> int:
+def _print_rules(args: argparse.Namespace) -> int:
     from megatron_fugaku import comm, environment
+    from megatron_fugaku.bench.records import render_columns, render_size
     from megatron_fugaku.comm.extension import load_extension
-    from megatron_fugaku.comm.measured import load_rules
+    from megatron_fugaku.comm.measured import Measured, load_measured
+    from megatron_fugaku.errors import CommError
 
-    path = environment.get("MFUGAKU_COMM_TABLE")
-    load_extension().set_algorithms(environment.get("MFUGAKU_COMM_ALGORITHM"), load_rules(path) if path else "")
+    if args.ranks < 2 or args.ranks_per_node < 1 or args.ranks % args.ranks_per_node != 0:
+        raise CommError(f"a group of {args.ranks} ranks, {args.ranks_per_node} on each node, has no algorithms",
+                        "there is nothing to choose", "give 2 ranks or more, the same number on each node",
+                        "mfugaku comm table")
+    path, extension = environment.get("MFUGAKU_COMM_TABLE"), load_extension()
+    measured = load_measured(path, extension.cost_names()) if path else Measured()
+    measured.apply(extension)
     if environment.get("MFUGAKU_COMM_TRANSPORT") is not environment.Transport.MPI:
         print("Groups within one node: shared memory (MFUGAKU_COMM_TRANSPORT=mpi: as between nodes).")
     else:
         print("Groups within one node: as between nodes, by MFUGAKU_COMM_TRANSPORT=mpi.")
-    print("Groups across nodes: the first rule that fits.")
-    origins = {"asked for": "asked for by MFUGAKU_COMM_ALGORITHM", "measured": f"measured, of {path}",
-               "built in": "built in"}
-    for rule, source in zip(comm.algorithms(), load_extension().algorithm_sources(), strict=True):
+    print("Groups across nodes: the first rule that fits, else the algorithm that the model expects to take least.")
+    origins = {"asked for": "asked for by MFUGAKU_COMM_ALGORITHM", "measured": f"measured, of {path}"}
+    for rule, source in zip(comm.algorithms(), extension.algorithm_sources(), strict=True):
         print(f"  {rule:<72} {origins[source]}")
+    print(f"Costs of the model, {f'measured, of {path}' if measured.costs else 'built in'}: "
+          + ", ".join(f"{name} {1e9 * cost:.3g} ns"
+                      for name, cost in zip(extension.cost_names(), extension.costs(), strict=True)) + ".")
+    nodes = f", {args.ranks_per_node} on each node" if args.ranks_per_node > 1 else ""
+    print(f"Chosen for a group of {args.ranks} ranks{nodes}, of float32, and what the model expects it to take; behind "
+          "it the next best:")
+    rows = []
+    for collective in ("all_reduce", "reduce_scatter", "all_gather"):
+        for exponent in range(10, 31, 4):
+            times = extension.expected_times(collective, 1 << exponent, args.ranks, args.ranks_per_node)
+            rows.append([f"  {collective} {render_size(1 << exponent)}",
+                         *(word for name, seconds in times[:3] for word in (name, f"{1e6 * seconds:,.0f} us"))])
+    print(render_columns(["  bytes of the vector", "chosen", "", "or", "", "or", ""], rows), end="")
     return 0
 
 

@@ -12,16 +12,45 @@ from megatron_fugaku import cli
 
 
 def test_own_rules_come_first(monkeypatch, capsys, tmp_path):
-    (tmp_path / "table.json").write_text('{"rules": ["all_gather@4=swing"]}')
+    (tmp_path / "table.json").write_text('{"rules": ["all_gather@16=swing"]}')
     monkeypatch.setenv("MFUGAKU_COMM_TABLE", str(tmp_path / "table.json"))
-    monkeypatch.setenv("MFUGAKU_COMM_ALGORITHM", "all_reduce:65536=lanes:2x3,all=ring")
+    monkeypatch.setenv("MFUGAKU_COMM_ALGORITHM", "all_reduce:65536=lanes:2x3,all_reduce=ring")
     assert cli.main(["comm", "table"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Groups within one node: shared memory")
     assert [line.split()[:2] for line in lines[2:5]] == [
-        ["all_reduce:65536=lanes:2x3", "asked"], ["all=ring", "asked"], ["all_gather@4=swing", "measured,"]]
-    assert lines[5].endswith(" built in")
-    assert len(lines) > 5  # the built-in ones follow
+        ["all_reduce:65536=lanes:2x3", "asked"], ["all_reduce=ring", "asked"], ["all_gather@16=swing", "measured,"]]
+    assert lines[5].startswith("Costs of the model, built in: round ")
+    assert [line.split()[:4] for line in lines if line.startswith("  all_gather 4 MiB")] == [
+        ["all_gather", "4", "MiB", "swing"]]
+
+
+def chosen_by(lines: list[str], collective: str) -> dict[str, str]:
+    """The algorithm of each size in a printed table."""
+    words = [line.split() for line in lines if line.startswith(f"  {collective} ")]
+    return {" ".join(line[1:3]): line[3] for line in words}
+
+
+def test_the_model_chooses_where_no_rule_fits(monkeypatch, capsys, tmp_path):
+    assert cli.main(["comm", "table", "--ranks", "64", "--ranks-per-node", "4"]) == 0
+    built_in = chosen_by(capsys.readouterr().out.splitlines(), "all_reduce")
+    assert built_in["1 KiB"] in ("doubling", "mpi") and built_in["1 GiB"].startswith("hierarchical+")
+    # An MPI that costs nothing.
+    costs_s = {"round": 1e-6, "message": 1e-6, "byte": 1e-9, "summed_byte": 0, "mpi_round": 0, "mpi_byte": 1e-12}
+    (tmp_path / "table.json").write_text(json.dumps({"rules": ["all_reduce:1048576=swing"], "costs_s": costs_s}))
+    monkeypatch.setenv("MFUGAKU_COMM_TABLE", str(tmp_path / "table.json"))
+    assert cli.main(["comm", "table", "--ranks", "64"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("Costs of the model, measured, of ") for line in lines)
+    assert chosen_by(lines, "all_reduce") == {"1 KiB": "mpi", "16 KiB": "mpi", "256 KiB": "mpi", "4 MiB": "swing",
+                                              "64 MiB": "swing", "1 GiB": "swing"}
+
+
+@pytest.mark.parametrize("arguments", [("--ranks", "1"), ("--ranks", "6", "--ranks-per-node", "4"),
+                                       ("--ranks-per-node", "0")])
+def test_a_group_without_choices_is_refused(capsys, arguments):
+    assert cli.main(["comm", "table", *arguments]) == 6
+    assert "has no algorithms" in capsys.readouterr().err
 
 
 def test_without_shared_memory(monkeypatch, capsys):
@@ -65,6 +94,8 @@ def test_rules_are_measured_and_used(tmp_path):
     assert ("reduce_scatter", 4096, "lanes:2") in tried and ("all_gather", 1024, "doubling") not in tried
     assert all(time_s > 0 for *_, time_s in content["times_s"])
     assert any(rule.startswith("all_reduce@2=") for rule in content["rules"])
+    assert all(0 <= cost_s < 1e-3 for cost_s in content["costs_s"].values())
+    assert "Without the rules, by these costs alone" in done.stdout
     script = ("import torch.distributed as dist, megatron_fugaku.comm as comm; dist.init_process_group('mpi'); "
               "print(comm.algorithms()[0]); dist.destroy_process_group()")
     used = run_mpi(["-c", script], 2, env={"MFUGAKU_COMM_TABLE": str(table)})

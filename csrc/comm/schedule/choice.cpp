@@ -13,9 +13,6 @@ constexpr std::array<const char*, 3> kCollectives = {"all_reduce", "reduce_scatt
 constexpr std::array<const char*, 7> kAlgorithms = {"mpi", "pieces", "ring", "doubling", "halving", "swing", "lanes"};
 const std::string kHierarchical = "hierarchical";
 
-// A node of Fugaku sends through at most so many of its links at full speed at a time (Tofu interconnect D).
-constexpr int kNetworkInterfaces = 6;
-
 // Few segments leave links idle at the beginning and the end; many are many messages, and a rank serves those of all
 // lanes: it must not be busier with messages than its links are. So the mean message of a lane is of this length for
 // every lane, which takes a link of 6.8 GB/s 3 us; and more segments would gain nothing, as simulations say.
@@ -24,9 +21,6 @@ constexpr int64_t kMaxSegments = 64;
 
 // A lane more is a message more in every round, worth it while a link takes longer for what it relieves it of.
 constexpr int64_t kMinSwingLaneBytes = 32 * 1024;
-// Lanes take a message's latency in each of their rounds, and MPI's algorithms fewer of them: for groups on a torus of
-// their own, vectors must be so long for each round that its messages take longer than their latencies.
-constexpr int64_t kMinBytesPerRound = 16 * 1024;
 
 int64_t num_rounds_on(const Torus& torus) {
   int64_t num_rounds = 0;
@@ -57,6 +51,12 @@ int index_of(const std::array<const char*, N>& names, const std::string& name) {
 }
 
 }  // namespace
+
+Collective collective_named(const std::string& name) {
+  const int number = index_of(kCollectives, name);
+  if (number < 0) throw std::invalid_argument("'" + name + "' is none of all_reduce, reduce_scatter, all_gather");
+  return static_cast<Collective>(number);
+}
 
 int num_segments_for(int64_t num_bytes, const Torus& torus, int num_lanes) {
   const int64_t num_rounds = num_rounds_on(torus);
@@ -132,10 +132,8 @@ bool Choice::can(const Case& wanted) const {
 
 bool ChoiceTable::Rule::fits(const Case& wanted) const {
   if (!is_for_all && collective != wanted.collective) return false;
-  if (wanted.num_bytes < min_bytes || wanted.num_bytes / wanted.num_ranks < min_block_bytes) return false;
-  if (max_ranks > 0 && wanted.num_ranks > max_ranks) return false;
+  if (wanted.num_bytes < min_bytes) return false;
   if (num_ranks > 0 && wanted.num_ranks != num_ranks) return false;
-  if (!(wanted.is_half ? halves : others) || (narrow_only && !wanted.is_narrow)) return false;
   return choice.can(wanted);
 }
 
@@ -144,11 +142,6 @@ std::string ChoiceTable::Rule::describe() const {
   if (num_ranks > 0) text += "@" + std::to_string(num_ranks);
   if (min_bytes > 0) text += ":" + std::to_string(min_bytes);
   text += "=" + choice.name();
-  if (min_block_bytes > 0) text += ", blocks of " + std::to_string(min_block_bytes) + " bytes and more";
-  if (max_ranks > 0) text += ", up to " + std::to_string(max_ranks) + " ranks";
-  if (!others) text += ", float16 and bfloat16";
-  if (!halves) text += ", other types";
-  if (narrow_only) text += ", float32 in 16 bits on the wire";
   return text;
 }
 
@@ -219,28 +212,9 @@ ChoiceTable::Rule ChoiceTable::parse(const std::string& text) {
   return rule;
 }
 
-// Between nodes, MPI's own collectives take short vectors and large groups. Long vectors in groups of up to 64 ranks go
-// in pieces: each is reduced by one rank in the order of the ranks, which moves as few bytes as a ring does.
-std::vector<ChoiceTable::Rule> ChoiceTable::built_in() {
-  // Below these, an exchange in pieces is all latency; through MPI, halves pay for their conversion and double width.
-  constexpr int64_t kMinPieceBytes = 64 * 1024, kMinHalfPieceBytes = 1024;
-  constexpr int kMaxExchangingRanks = 64;
-  Choice pieces, mpi;
-  pieces.algorithm = Algorithm::Pieces;
-  mpi.algorithm = Algorithm::Mpi;
-  Choice ring, ring_of_nodes;
-  ring.algorithm = ring_of_nodes.algorithm = Algorithm::Ring;
-  ring_of_nodes.is_hierarchical = true;
-  std::vector<Rule> rules;
-  for (const Choice& choice : {ring_of_nodes, ring})
-    rules.push_back({true, {}, 0, 0, 0, true, true, choice, true});
-  for (const Collective collective : {Collective::AllReduce, Collective::ReduceScatter}) {
-    rules.push_back({false, collective, 0, kMinHalfPieceBytes, 0, true, false, pieces, false});
-    rules.push_back({false, collective, 0, kMinPieceBytes, kMaxExchangingRanks, false, true, pieces, false});
-  }
-  rules.push_back({true, {}, 0, 0, 0, true, true, mpi, false});
-  rules.push_back({true, {}, 0, 0, 0, true, true, pieces, false});  // fits where MPI has nothing
-  return rules;
+ChoiceTable::ChoiceTable() {
+  for (const char* name : {"mpi", "pieces", "doubling", "halving", "ring", "hierarchical+ring", "hierarchical+halving"})
+    candidates_.push_back(Choice::parse(name, name));
 }
 
 ChoiceTable& ChoiceTable::instance() {
@@ -260,21 +234,26 @@ void ChoiceTable::set(const std::string& text, const std::string& measured) {
   };
   add(text, "asked for");
   add(measured, "measured");
-  const size_t num_given = rules.size();
-  const std::vector<Rule> others = built_in();
-  rules.insert(rules.end(), others.begin(), others.end());
   rules_ = std::move(rules);
-  num_given_ = num_given;
 }
 
 const Choice& ChoiceTable::choose(const Case& wanted) const {
-  const auto fits = [&](const Rule& rule) { return rule.fits(wanted); };
-  const auto built_in = rules_.begin() + static_cast<std::ptrdiff_t>(num_given_);
-  const auto given = std::find_if(rules_.begin(), built_in, fits);
-  if (given != built_in) return given->choice;
-  if (wanted.placed != nullptr && wanted.num_bytes >= kMinBytesPerRound * num_rounds_on(wanted.placed->plan->torus))
-    return *wanted.placed;
-  return std::find_if(built_in, rules_.end(), fits)->choice;
+  const auto given = std::find_if(rules_.begin(), rules_.end(), [&](const Rule& rule) { return rule.fits(wanted); });
+  if (given != rules_.end()) return given->choice;
+  return *expect(wanted).front().first;
+}
+
+std::vector<std::pair<const Choice*, double>> ChoiceTable::expect(const Case& wanted) const {
+  std::vector<std::pair<const Choice*, double>> expected;
+  const auto add = [&](const Choice& choice) {
+    // A narrow wire is one of schedules.
+    if (choice.can(wanted) && (!wanted.is_narrow || choice.may_be_narrow()))
+      expected.emplace_back(&choice, expected_s(choice, wanted, costs_));
+  };
+  if (wanted.placed != nullptr) add(*wanted.placed);
+  for (const Choice& choice : candidates_) add(choice);
+  std::stable_sort(expected.begin(), expected.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return expected;
 }
 
 std::vector<std::string> ChoiceTable::describe() const {

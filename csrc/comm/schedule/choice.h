@@ -1,12 +1,9 @@
-// Which algorithm carries a collective of a group that does not share memory: a table of rules, of which the first
-// that fits decides. All ranks of a group must have the same table.
-//
-// A group that is known to stand on a torus of its own takes its lanes there for vectors long enough; of the rules, only
-// those asked for or measured come before that.
+// Which algorithm carries a collective of a group that does not share memory: the first rule that fits decides, and
+// where none does, a model of what each algorithm takes (cost.h). All ranks of a group must have the same of both.
 //
 // MFUGAKU_COMM_ALGORITHM puts rules before all others, separated by commas: "COLLECTIVE=ALGORITHM", or
 // "COLLECTIVE:BYTES=ALGORITHM" for vectors of so many bytes and more, or "COLLECTIVE@RANKS..." for groups of so many
-// ranks. Rules that `mfugaku comm tune` has measured come next, and then the built-in ones. COLLECTIVE is all_reduce,
+// ranks. Rules that `mfugaku comm tune` has measured come next; it also measures the model's costs. COLLECTIVE is all_reduce,
 // reduce_scatter, all_gather or all; ALGORITHM is mpi, pieces, ring, doubling, halving, swing, or lanes:SHAPE or
 // swing:SHAPE with the shape of a torus as in lanes:24x12l, which fits groups of as many ranks. A schedule behind
 // hierarchical+ or hierarchical:RANKS+ goes between nodes, for groups with as many ranks in a row on each of several
@@ -16,9 +13,11 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "algorithms.h"
+#include "cost.h"
 
 namespace mfugaku::comm::schedule {
 
@@ -42,6 +41,12 @@ struct Case {
   bool is_narrow = false;  // messages of a schedule would carry halves in place of float32 (wire.h)
   const Choice* placed = nullptr;  // the lanes of the group's own torus, if it is known to stand on one
 };
+
+// Throws std::invalid_argument.
+Collective collective_named(const std::string& name);
+
+// A node of Fugaku sends through at most so many of its links at full speed at a time (Tofu interconnect D).
+constexpr int kNetworkInterfaces = 6;
 
 // In how many segments a vector of so many bytes goes through the lanes of a torus.
 int num_segments_for(int64_t num_bytes, const Torus& torus, int num_lanes);
@@ -88,11 +93,14 @@ class ChoiceTable {
   // The one of this process.
   static ChoiceTable& instance();
 
-  ChoiceTable() { set(""); }
-  // The rules of a text, those that were measured, and the built-in ones. Throws std::invalid_argument and changes
-  // nothing.
+  ChoiceTable();
+  // The rules of a text, and those that were measured. Throws std::invalid_argument and changes nothing.
   void set(const std::string& text, const std::string& measured = "");
+  void set_costs(const Costs& costs) { costs_ = costs; }
+  const Costs& costs() const { return costs_; }
   const Choice& choose(const Case& wanted) const;
+  // The algorithms that can carry out a case, and the seconds that the model expects of each; the first expects least.
+  std::vector<std::pair<const Choice*, double>> expect(const Case& wanted) const;
   // One line per rule, in their order, and where they come from.
   std::vector<std::string> describe() const;
   std::vector<std::string> sources() const;
@@ -101,21 +109,18 @@ class ChoiceTable {
   struct Rule {
     bool is_for_all;
     Collective collective;
-    int64_t min_bytes = 0, min_block_bytes = 0;
-    int max_ranks = 0;  // 0: any number
-    bool halves = true, others = true;
+    int64_t min_bytes = 0;
     Choice choice;
-    bool narrow_only = false;
     int num_ranks = 0;  // 0: any number
-    const char* source = "built in";
+    const char* source = "";
     bool fits(const Case& wanted) const;
     std::string describe() const;
   };
   static Rule parse(const std::string& text);
-  static std::vector<Rule> built_in();
 
   std::vector<Rule> rules_;
-  size_t num_given_ = 0;  // of the rules
+  std::vector<Choice> candidates_;  // of the model, beside the lanes of a group's own torus
+  Costs costs_ = Costs::built_in();
 };
 
 }  // namespace mfugaku::comm::schedule

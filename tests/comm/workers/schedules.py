@@ -257,8 +257,7 @@ def ranks_that_disagree_about_a_tensor_are_told() -> None:
 
 def rules_are_read_and_shown() -> None:
     with algorithm("all_reduce:100=halving,all=lanes:2x3"):
-        assert comm.algorithms()[:2] == ["all_reduce:100=halving", "all=lanes:2x3"]
-        assert comm.algorithms()[-1] == "all=pieces"
+        assert comm.algorithms() == ["all_reduce:100=halving", "all=lanes:2x3"]
         for text in ("all", "all_reduce=quick", "some=ring", "all_gather=doubling", "all=lanes", "all=lanes:2x",
                      "all:=ring", "all:-1=ring", "all=ring:2", "all=ring,,all=x"):
             try:
