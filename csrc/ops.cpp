@@ -6,6 +6,7 @@ STABLE_TORCH_LIBRARY(mfugaku, m) {
   m.def("dropout(Tensor x, Tensor? bias, Tensor? residual, float p, int seed, int offset) -> Tensor");
   m.def("bias_gelu(Tensor x, Tensor? bias) -> Tensor");
   m.def("bias_gelu_backward(Tensor gradient, Tensor x, Tensor? bias) -> Tensor");
+  m.def("call_between_tiles(int function) -> ()");
   m.def("kernel_choices() -> str");
 }
 
@@ -16,5 +17,6 @@ STABLE_TORCH_LIBRARY_IMPL(mfugaku, CPU, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(mfugaku, CompositeExplicitAutograd, m) {
+  m.impl("call_between_tiles", TORCH_BOX(&mfugaku::ops::call_between_tiles));
   m.impl("kernel_choices", TORCH_BOX(&mfugaku::ops::kernel_choices));
 }

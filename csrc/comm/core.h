@@ -73,3 +73,6 @@ Recorder& recorder();
 void set_max_count(int64_t max_count);
 
 }  // namespace mfugaku::comm
+
+// Engine::poke of this process, for code that knows it by name or address only.
+extern "C" __attribute__((visibility("default"))) void mfugaku_comm_poke();

@@ -139,6 +139,3 @@ class Backoff {
 };
 
 }  // namespace mfugaku::comm
-
-// Engine::poke of this process, for code that knows it by name only.
-extern "C" __attribute__((visibility("default"))) void mfugaku_comm_poke();

@@ -40,15 +40,16 @@ inline std::vector<std::pair<std::string, double>> expected_times(const std::str
     const schedule::Case wanted = case_of(collective, num_bytes, num_ranks, ranks_per_node, is_half);
     const schedule::Choice& chosen = table.choose(wanted);
     std::vector<std::pair<std::string, double>> times = {
-        {chosen.name(), schedule::expected_s(chosen, wanted, table.costs())}};
+        {chosen.name(), schedule::expected_s(chosen, wanted, table.costs_for(wanted))}};
     for (const auto& [choice, seconds] : table.expect(wanted))
       if (choice->name() != times[0].first) times.emplace_back(choice->name(), seconds);
     return times;
   });
 }
 
-inline std::array<double, 6> cost_terms(const std::string& collective, int64_t num_bytes, int num_ranks,
-                                        int ranks_per_node, const std::string& algorithm) {
+inline std::array<double, schedule::Costs::kNumber> cost_terms(const std::string& collective, int64_t num_bytes,
+                                                               int num_ranks, int ranks_per_node,
+                                                               const std::string& algorithm) {
   return translated([&] {
     return schedule::terms_of(schedule::Choice::parse(algorithm, algorithm),
                               case_of(collective, num_bytes, num_ranks, ranks_per_node, false));
@@ -68,7 +69,7 @@ inline void define_algorithms(py::module_& module) {
              py::arg("text"), py::arg("measured") = "",
              "Rules as in MFUGAKU_COMM_ALGORITHM; alike on all ranks, with no collective in flight.");
   module.def("cost_names", [] { return schedule::Costs::kNames; });
-  module.def("costs", [] { return schedule::ChoiceTable::instance().costs().values(); },
+  module.def("costs", [] { return schedule::ChoiceTable::instance().costs_for({}).values(); },
              "Seconds by which the model chooses where no rule fits, in the order of `cost_names`.");
   module.def("set_costs",
              [](const std::vector<double>& values) {

@@ -441,6 +441,8 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.def("broadcast_text",
              [](const std::string& text, int root) { return translated([&] { return broadcast_text(text, root); }); },
              NoGil());
+  module.def("poke_address", [] { return reinterpret_cast<intptr_t>(&mfugaku_comm_poke); },
+             "Of the function that lets communication in flight get on, for long computations to call.");
   module.def("stop_thread", &stop_thread, NoGil());
   module.def("abort", &abort_job, NoGil());
 

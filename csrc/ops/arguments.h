@@ -5,7 +5,7 @@
 
 namespace mfugaku::ops {
 
-// Elements below which a second thread costs more than it gains; a multiple of every kernel's group.
+// Elements of a tile, below which a second thread costs more than it gains; a multiple of every kernel's group.
 inline constexpr int64_t kGrain = 16384;
 
 inline void check_type(const Tensor& x, const char* name) {

@@ -1,7 +1,7 @@
 #include "kernels/bias_gelu/bias_gelu.h"
 
 #include "kernels/registry.h"
-#include "ops/arguments.h"
+#include "ops/tiles.h"
 
 namespace mfugaku::ops {
 namespace {
@@ -13,7 +13,7 @@ Tensor run(const Tensor& x, const std::optional<Tensor>& bias, const std::option
   Tensor out = torch::stable::empty_like(from);
   const kernels::BiasGeluJob job = {from.const_data_ptr(), data_of(addend), addend ? addend->size(0) : 1,
                                     data_of(upstream), out.mutable_data_ptr()};
-  torch::stable::parallel_for(0, from.numel(), kGrain, [&](int64_t begin, int64_t end) { kernel(job, begin, end); });
+  run_in_tiles(from.numel(), 1, [&](int64_t begin, int64_t end) { kernel(job, begin, end); });
   return out;
 }
 

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "kernels/registry.h"
-#include "ops/arguments.h"
+#include "ops/tiles.h"
 
 namespace mfugaku::ops {
 
@@ -31,10 +31,7 @@ Tensor dropout(const Tensor& x, const std::optional<Tensor>& bias, const std::op
 
   const auto& kernels = kernels::chosen<kernels::DropoutKernels>();
   const auto run = by_type(x, kernels.run_float32, kernels.run_bfloat16, kernels.run_float16);
-  const int64_t count = from.numel(), group = kernels::kDropoutGroup;
-  torch::stable::parallel_for(0, (count + group - 1) / group, kGrain / group, [&](int64_t first, int64_t last) {
-    run(job, first * group, last * group < count ? last * group : count);
-  });
+  run_in_tiles(from.numel(), kernels::kDropoutGroup, [&](int64_t begin, int64_t end) { run(job, begin, end); });
   return out;
 }
 

@@ -28,6 +28,10 @@ Tensor bias_gelu(const Tensor& x, const std::optional<Tensor>& bias);
 // The gradient of x from that of bias_gelu(x, bias).
 Tensor bias_gelu_backward(const Tensor& gradient, const Tensor& x, const std::optional<Tensor>& bias);
 
+// Lets the kernels call a function (its address; 0: none) between two tiles, from any of torch's threads: as
+// mfugaku_comm_poke, which lets communication in flight get on.
+void call_between_tiles(int64_t function);
+
 // Which kernels run here and why: "op<TAB>isa<TAB>reason" a line.
 std::string kernel_choices();
 

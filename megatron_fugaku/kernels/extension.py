@@ -33,6 +33,22 @@ class KernelChoice:
     reason: str
 
 
+# Called by the kernels between two tiles; its address, 0 for none.
+_between_tiles = 0
+
+
+def call_between_tiles(function: int) -> None:
+    """Let the kernels, now or when they will be loaded, call a C function without arguments between two tiles.
+
+    Args:
+        function: its address; 0: none. It is called by any of torch's threads, by several at a time, and must not wait.
+    """
+    global _between_tiles
+    _between_tiles = function
+    if load_operators.cache_info().currsize and load_operators() is not None:
+        torch.ops.mfugaku.call_between_tiles(function)
+
+
 def _library() -> Path:
     return Path(__file__).with_name(f"_ops{sysconfig.get_config_var('EXT_SUFFIX')}")
 
@@ -58,6 +74,7 @@ def load_operators() -> ModuleType | None:
         operators.kernel_choices()
     except RuntimeError as error:
         raise _explain_choice(str(error)) from error
+    operators.call_between_tiles(_between_tiles)
     return operators
 
 

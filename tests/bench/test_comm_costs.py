@@ -20,10 +20,10 @@ def terms_and_names():
     return [extension.cost_terms(*case[:2], 12, 1, case[2]) for case in cases], extension.cost_names()
 
 
-@given(st.lists(st.floats(1e-2, 1e2), min_size=6, max_size=6))
+@given(st.lists(st.floats(1e-2, 1e2), min_size=8, max_size=8))
 def test_costs_are_found_again(factors):
     terms, names = terms_and_names()
-    costs = np.array([2e-6, 5e-7, 2e-10, 1e-10, 2e-6, 4e-10]) * factors
+    costs = np.array([2e-5, 2e-6, 5e-7, 2e-10, 1e-10, 2e-6, 4e-10, 2e-9]) * factors
     found = fit_costs(terms, (np.array(terms) @ costs).tolist(), names)
     assert list(found) == names
     assert list(found.values()) == pytest.approx(costs.tolist(), rel=1e-6)

@@ -20,7 +20,7 @@ def test_own_rules_come_first(monkeypatch, capsys, tmp_path):
     assert lines[0].startswith("Groups within one node: shared memory")
     assert [line.split()[:2] for line in lines[2:5]] == [
         ["all_reduce:65536=lanes:2x3", "asked"], ["all_reduce=ring", "asked"], ["all_gather@16=swing", "measured,"]]
-    assert lines[5].startswith("Costs of the model, built in: round ")
+    assert lines[5].startswith("Costs of the model, built in: call ")
     assert [line.split()[:4] for line in lines if line.startswith("  all_gather 4 MiB")] == [
         ["all_gather", "4", "MiB", "swing"]]
 
@@ -36,7 +36,8 @@ def test_the_model_chooses_where_no_rule_fits(monkeypatch, capsys, tmp_path):
     built_in = chosen_by(capsys.readouterr().out.splitlines(), "all_reduce")
     assert built_in["1 KiB"] in ("doubling", "mpi") and built_in["1 GiB"].startswith("hierarchical+")
     # An MPI that costs nothing.
-    costs_s = {"round": 1e-6, "message": 1e-6, "byte": 1e-9, "summed_byte": 0, "mpi_round": 0, "mpi_byte": 1e-12}
+    costs_s = {"call": 1e-6, "round": 1e-6, "message": 1e-6, "byte": 1e-9, "summed_byte": 0, "mpi_round": 0, "mpi_byte": 1e-12,
+               "mpi_summed_byte": 0}
     (tmp_path / "table.json").write_text(json.dumps({"rules": ["all_reduce:1048576=swing"], "costs_s": costs_s}))
     monkeypatch.setenv("MFUGAKU_COMM_TABLE", str(tmp_path / "table.json"))
     assert cli.main(["comm", "table", "--ranks", "64"]) == 0

@@ -245,10 +245,11 @@ const Choice& ChoiceTable::choose(const Case& wanted) const {
 
 std::vector<std::pair<const Choice*, double>> ChoiceTable::expect(const Case& wanted) const {
   std::vector<std::pair<const Choice*, double>> expected;
+  const Costs costs = costs_for(wanted);
   const auto add = [&](const Choice& choice) {
     // A narrow wire is one of schedules.
     if (choice.can(wanted) && (!wanted.is_narrow || choice.may_be_narrow()))
-      expected.emplace_back(&choice, expected_s(choice, wanted, costs_));
+      expected.emplace_back(&choice, expected_s(choice, wanted, costs));
   };
   if (wanted.placed != nullptr) add(*wanted.placed);
   for (const Choice& choice : candidates_) add(choice);

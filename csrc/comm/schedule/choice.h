@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -96,8 +97,11 @@ class ChoiceTable {
   ChoiceTable();
   // The rules of a text, and those that were measured. Throws std::invalid_argument and changes nothing.
   void set(const std::string& text, const std::string& measured = "");
+  // In place of the built-in ones.
   void set_costs(const Costs& costs) { costs_ = costs; }
-  const Costs& costs() const { return costs_; }
+  Costs costs_for(const Case& wanted) const {
+    return costs_.value_or(wanted.placed != nullptr ? Costs::of_torus() : Costs::built_in());
+  }
   const Choice& choose(const Case& wanted) const;
   // The algorithms that can carry out a case, and the seconds that the model expects of each; the first expects least.
   std::vector<std::pair<const Choice*, double>> expect(const Case& wanted) const;
@@ -120,7 +124,7 @@ class ChoiceTable {
 
   std::vector<Rule> rules_;
   std::vector<Choice> candidates_;  // of the model, beside the lanes of a group's own torus
-  Costs costs_ = Costs::built_in();
+  std::optional<Costs> costs_;  // that were measured
 };
 
 }  // namespace mfugaku::comm::schedule

@@ -49,8 +49,9 @@ Terms terms_of_way(const Choice& choice, int num_ranks, double num_bytes, bool i
       for (const Dimension& dimension : torus.dimensions())
         if (dimension.length > 1) rounds += rounds_to_reach_all(dimension.length);
       const int num_lanes = num_swing_lanes_for(static_cast<int64_t>(num_bytes), torus);
-      // Lanes that begin in other dimensions use other links.
-      return way_of(rounds, 2.0 * num_lanes, bytes / num_lanes, is_sum);
+      Terms terms = way_of(rounds, 2.0 * num_lanes, bytes, is_sum);
+      if (choice.plan) terms.bytes /= num_lanes;  // lanes that begin in other dimensions use other links
+      return terms;
     }
     case Algorithm::Lanes: {
       const Torus& torus = choice.plan->torus;
@@ -62,7 +63,7 @@ Terms terms_of_way(const Choice& choice, int num_ranks, double num_bytes, bool i
       terms.bytes /= std::min(num_lanes, kNetworkInterfaces);
       return terms;
     }
-    case Algorithm::Mpi: return way_of(log_rounds, 0, bytes, false);
+    case Algorithm::Mpi: return way_of(log_rounds, 0, bytes, is_sum);
     case Algorithm::Doubling: break;
   }
   throw std::logic_error(choice.name() + " has no half");
@@ -91,20 +92,20 @@ Terms terms_of_flat(const Choice& choice, Collective collective, int num_ranks, 
 
 Costs Costs::of(const std::vector<double>& values) {
   const auto is_cost = [](double value) { return std::isfinite(value) && value >= 0; };
-  if (values.size() != kNames.size() || !std::all_of(values.begin(), values.end(), is_cost) || values[2] == 0 ||
-      values[5] == 0)
-    throw std::invalid_argument("costs are 6 numbers of seconds, not negative, and bytes take time. The model could "
+  if (values.size() != kNames.size() || !std::all_of(values.begin(), values.end(), is_cost) || values[3] == 0 ||
+      values[6] == 0)
+    throw std::invalid_argument("costs are 8 numbers of seconds, not negative, and bytes take time. The model could "
                                 "not choose by others. Let mfugaku comm tune write them. [MFUGAKU_COMM_TABLE]");
-  return {values[0], values[1], values[2], values[3], values[4], values[5]};
+  return {values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7]};
 }
 
-std::array<double, 6> terms_of(const Choice& choice, const Case& wanted) {
+std::array<double, Costs::kNumber> terms_of(const Choice& choice, const Case& wanted) {
   const auto num_bytes = static_cast<double>(wanted.num_bytes);
   if (choice.algorithm == Algorithm::Mpi) {
     // Halves are widened before and narrowed after.
     const Terms terms =
         terms_of_flat(choice, wanted.collective, wanted.num_ranks, num_bytes * (wanted.is_half ? 2 : 1));
-    return {0, 0, 0, wanted.is_half ? 2 * num_bytes : 0, terms.rounds, terms.bytes};
+    return {1, 0, 0, 0, wanted.is_half ? 2 * num_bytes : 0, terms.rounds, terms.bytes, terms.summed_bytes};
   }
   const double on_wire = wanted.is_narrow && choice.may_be_narrow() ? 0.5 : 1;
   Terms terms;
@@ -116,10 +117,12 @@ std::array<double, 6> terms_of(const Choice& choice, const Case& wanted) {
     add(terms, terms_of_flat(choice, wanted.collective, wanted.num_ranks / num_local, num_bytes / num_local));
   } else {
     terms = terms_of_flat(choice, wanted.collective, wanted.num_ranks, num_bytes);
-    // The ranks of a node have one port; of a ring in their order, one of them alone leaves it in each direction.
-    if (choice.algorithm != Algorithm::Ring) terms.bytes *= wanted.ranks_per_node;
+    // The ranks of a node have one port; of a ring in their order, one of them alone leaves it in each direction. On a
+    // torus of known shape they have links of their own.
+    const bool leaves_node = wanted.ranks_per_node < wanted.num_ranks;
+    if (leaves_node && choice.algorithm != Algorithm::Ring && !choice.plan) terms.bytes *= wanted.ranks_per_node;
   }
-  return {terms.rounds, terms.messages, terms.bytes * on_wire, terms.summed_bytes, 0, 0};
+  return {1, terms.rounds, terms.messages, terms.bytes * on_wire, terms.summed_bytes, 0, 0, 0};
 }
 
 double expected_s(const Choice& choice, const Case& wanted, const Costs& costs) {

@@ -34,7 +34,8 @@ def ways_of_collectives(group: dist.ProcessGroup, ranks: list[int], count: int) 
 
 def long_vectors_go_by_the_lanes_of_the_file() -> None:
     ranks = list(range(size()))
-    assert ways_of_collectives(dist.group.WORLD, ranks, LONG) == {f"lanes:{SHAPE}"}
+    found = ways_of_collectives(dist.group.WORLD, ranks, LONG)
+    assert found == {f"lanes:{SHAPE}"}, found
     assert f"lanes:{SHAPE}" not in ways_of_collectives(dist.group.WORLD, ranks, SHORT)
 
 
