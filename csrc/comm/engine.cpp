@@ -51,18 +51,20 @@ int at_finalize(MPI_Comm, int, void*, void*) {
 
 }  // namespace
 
-void Backoff::pause() {
-  if (++num_pauses_ <= 16) return;  // the answer is often there already
+double Backoff::pause() {
+  if (++num_pauses_ <= 16) return 0;  // the answer is often there already
   const double time = now_s();
   if (begin_s_ == 0) begin_s_ = time;
   const double waited_s = time - begin_s_;
-  if (waited_s < spin_s_) return relax();
-  if (waited_s < 2e-3) {
+  if (waited_s < spin_s_) {
+    relax();
+  } else if (waited_s < 2e-3) {
     sched_yield();
-    return;
+  } else {
+    timespec nap{0, waited_s < 0.1 ? 50'000 : 500'000};
+    nanosleep(&nap, nullptr);
   }
-  timespec nap{0, waited_s < 0.1 ? 50'000 : 500'000};
-  nanosleep(&nap, nullptr);
+  return time;
 }
 
 Engine& Engine::instance() {
@@ -245,8 +247,8 @@ void Engine::submit(const OperationPtr& operation) {
     num_active_.store(active_.size());
   }
   if (operation->totals != nullptr) {
-    recorder_.count_call(*operation->totals, operation->num_bytes);
-    recorder_.add_wait(*operation->totals, now_s() - operation->start_s);
+    const double end_s = is_over ? operation->end_s : now_s();
+    recorder_.count_call(*operation->totals, operation->num_bytes, end_s - operation->start_s);
   }
   if (is_over) progress();
   if (options_.progress_thread) thread_wakes_.notify_one();
@@ -255,7 +257,8 @@ void Engine::submit(const OperationPtr& operation) {
 bool Engine::progress() { return progress(nullptr); }
 
 bool Engine::progress(const Operation* awaited) {
-  std::vector<OperationPtr> finished, released, late;
+  std::vector<OperationPtr> finished, late;
+  std::ptrdiff_t num_released = 0;
   std::vector<std::function<void()>> callbacks;
   bool has_moved = false;
   {
@@ -269,14 +272,20 @@ bool Engine::progress(const Operation* awaited) {
     if (!abandoned_.empty()) advance_abandoned(late);
     if (!owns_mpi_) drive_mpi_of_others(has_moved);
     const auto is_over = [](const OperationPtr& operation) { return operation->end_s != 0; };
-    if (std::any_of(active_.begin(), active_.end(), is_over)) {
+    if (!active_.empty() && std::all_of(active_.begin(), active_.end(), is_over)) {
+      finished.swap(active_);
+      num_active_.store(0);
+    } else if (std::any_of(active_.begin(), active_.end(), is_over)) {
       const auto first = std::stable_partition(active_.begin(), active_.end(), std::not_fn(is_over));
       finished.assign(std::make_move_iterator(first), std::make_move_iterator(active_.end()));
       active_.erase(first, active_.end());
       num_active_.store(active_.size());
     }
+    const auto is_closed = [](const OperationPtr& operation) { return !operation->has_open_work(); };
+    const auto kept = std::partition(finished.begin(), finished.end(), is_closed);
+    num_released = kept - finished.begin();
+    abandoned_.insert(abandoned_.end(), kept, finished.end());
     for (const OperationPtr& operation : finished) {
-      (operation->has_open_work() ? abandoned_ : released).push_back(operation);
       for (auto& callback : operation->callbacks) callbacks.push_back(std::move(callback));
       operation->callbacks.clear();
       flight_.end(*operation);
@@ -292,7 +301,7 @@ bool Engine::progress(const Operation* awaited) {
                        std::min(wait_start_s, operation->end_s), operation->end_s, operation->way});
     operation->stages.clear();
   }
-  for (const OperationPtr& operation : released) operation->keep.clear();
+  for (std::ptrdiff_t i = 0; i < num_released; ++i) finished[static_cast<size_t>(i)]->keep.clear();
   for (const auto& callback : callbacks) {
     callback();
     --num_callbacks_;
@@ -314,21 +323,21 @@ void Engine::wait(const std::vector<OperationPtr>& operations, double timeout_s)
     double unset = 0;
     operation->wait_start_s.compare_exchange_strong(unset, begin_s);
     const double limit_s = timeout_s > 0 ? timeout_s : operation->timeout_s;
-    const auto note_wait = [&] {
-      if (operation->totals != nullptr) recorder_.add_wait(*operation->totals, now_s() - begin_s);
+    const auto note_wait = [&](double end_s) {
+      if (operation->totals != nullptr) recorder_.add_wait(*operation->totals, std::max(0.0, end_s - begin_s));
     };
     Backoff backoff(spin_s_.load());
     while (!operation->done.load(std::memory_order_acquire)) {
       if (progress(operation.get())) backoff.reset();
       if (operation->done.load(std::memory_order_acquire)) break;
       if (!ready_.load()) throw CommFailure(operation->describe() + " cannot finish: MPI is finalised.");
-      if (now_s() - begin_s > limit_s) {
-        note_wait();
+      const double time = backoff.pause();
+      if (time - begin_s > limit_s) {
+        note_wait(time);
         throw CommFailure(operation->describe() + " " + Operation::describe_timeout(limit_s));
       }
-      backoff.pause();
     }
-    note_wait();
+    note_wait(operation->end_s);
     if (!operation->error.empty()) throw CommFailure(operation->describe_failure());
   }
 }

@@ -129,7 +129,8 @@ class Engine {
 class Backoff {
  public:
   explicit Backoff(double spin_s) : spin_s_(spin_s) {}
-  void pause();
+  // Returns the time, or 0 while it has not been looked at.
+  double pause();
   void reset() { begin_s_ = 0, num_pauses_ = 0; }
 
  private:

@@ -126,6 +126,7 @@ OperationPtr Group::new_operation(const char* operation, int64_t num_bytes, cons
   result->rank = rank_;
   result->group_size = size();
   result->timeout_s = call.timeout_s > 0 ? call.timeout_s : timeout_s_;
+  result->keep.reserve(call.keep.size() + 1);
   result->keep = call.keep;
   result->hold(shared_from_this());  // the stages refer to the group
   return result;
@@ -155,10 +156,11 @@ OperationPtr Group::new_point_to_point(const char* operation, int64_t num_bytes,
 
 // The last two tags belong to failure notes and tickets. All members begin collectives in the same order, so one tag
 // does for all tickets.
-void Group::agree(Operation& collective, const Ticket& ticket) {
+void Group::agree(Operation& collective, const char* name, int64_t num_bytes, int64_t argument,
+                  const std::vector<int64_t>& sizes) {
   if (size() == 1 || channel_) return;
-  collective.beside =
-      std::make_shared<Agreement>(notes_, comm_, rank_, size(), Engine::instance().max_tag() - 1, ticket);
+  collective.beside = std::make_shared<Agreement>(notes_, comm_, rank_, size(), Engine::instance().max_tag() - 1,
+                                                  make_ticket(name, num_bytes, argument, sizes));
   collective.on_failure = [notes = notes_](const std::string& reason) { notes->send(reason); };
 }
 

@@ -59,8 +59,9 @@ class Group : public std::enable_shared_from_this<Group> {
   OperationPtr new_collective(const char* operation, int64_t num_bytes, const Call& call);
   OperationPtr new_point_to_point(const char* operation, int64_t num_bytes, int peer, const Call& call);
   // Lets the members find out, beside the work, whether they mean the same collective; needless where it goes through
-  // shared memory.
-  void agree(Operation& collective, const Ticket& ticket);
+  // shared memory. The others as make_ticket has them.
+  void agree(Operation& collective, const char* name, int64_t num_bytes, int64_t argument,
+             const std::vector<int64_t>& sizes);
   // The tag for the messages of a collective, distinct for those in flight together.
   int tag_of(const Operation& collective) const;
   // Frees the communicator; to be called in the same order on all members. Later calls on the group throw.

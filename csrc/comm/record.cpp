@@ -9,10 +9,11 @@ Totals& Recorder::totals_of(const std::string& group, const char* operation) {
   return totals_[{group, operation}];
 }
 
-void Recorder::count_call(Totals& totals, int64_t num_bytes) {
+void Recorder::count_call(Totals& totals, int64_t num_bytes, double wait_s) {
   std::lock_guard<std::mutex> lock(mutex_);
   ++totals.num_calls;
   totals.num_bytes += num_bytes;
+  totals.wait_s += wait_s;
 }
 
 void Recorder::add_wait(Totals& totals, double wait_s) {

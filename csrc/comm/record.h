@@ -34,7 +34,7 @@ class Recorder {
 
   // The totals of an operation on a group, there as long as the recorder is; to be changed by the two below.
   Totals& totals_of(const std::string& group, const char* operation);
-  void count_call(Totals& totals, int64_t num_bytes);
+  void count_call(Totals& totals, int64_t num_bytes, double wait_s);
   void add_wait(Totals& totals, double wait_s);
   void trace(TraceEvent event);
 

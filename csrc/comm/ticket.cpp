@@ -7,7 +7,7 @@ namespace mfugaku::comm {
 
 Ticket make_ticket(const char* name, int64_t num_bytes, int64_t argument, const std::vector<int64_t>& sizes) {
   Ticket ticket;
-  std::snprintf(ticket.name, sizeof(ticket.name), "%s", name);
+  std::strncpy(ticket.name, name, sizeof(ticket.name) - 1);
   ticket.num_bytes = num_bytes;
   uint64_t hash = 14695981039346656037ull;  // FNV-1a
   const auto mix = [&hash](int64_t value) { hash = (hash ^ static_cast<uint64_t>(value)) * 1099511628211ull; };

@@ -40,7 +40,7 @@ template <typename T> std::vector<T> only_for(int rank, int size, T value) {
 
 OperationPtr broadcast(Group& group, void* data, int64_t num_bytes, int root, const Call& call) {
   OperationPtr operation = group.new_collective("broadcast", num_bytes, call);
-  group.agree(*operation, make_ticket("broadcast", num_bytes, root, {}));
+  group.agree(*operation, "broadcast", num_bytes, root, {});
   if (group.channel() && num_bytes > 0)
     operation->poll = shared::broadcast(group.channel(), data, num_bytes, root);
   else if (group.size() > 1)
@@ -63,7 +63,7 @@ OperationPtr all_gather(Group& group, const void* data, const std::vector<void*>
   const auto self = static_cast<size_t>(group.rank());
   const int64_t own_bytes = num_bytes[self], total_bytes = sum_of(num_bytes);
   OperationPtr operation = group.new_collective("all_gather", total_bytes, call);
-  group.agree(*operation, make_ticket("all_gather", total_bytes, 0, num_bytes));
+  group.agree(*operation, "all_gather", total_bytes, 0, num_bytes);
   const bool is_even = std::all_of(num_bytes.begin(), num_bytes.end(), [&](int64_t n) { return n == own_bytes; });
   bool is_overlapping = false;
   for (size_t i = 0; i < outs.size(); ++i)
@@ -74,12 +74,15 @@ OperationPtr all_gather(Group& group, const void* data, const std::vector<void*>
     data = copy.get();
     operation->hold(copy);
   }
+  if (group.channel()) {
+    if (total_bytes > 0) operation->poll = shared::all_gather(group.channel(), data, outs, num_bytes);
+    Engine::instance().submit(operation);
+    return operation;
+  }
   const bool mpi_can = is_even && own_bytes <= Engine::instance().max_count();
   const schedule::Choice& choice =
       choose(group, schedule::Collective::AllGather, total_bytes, DataType::UInt8, mpi_can);
-  if (group.channel()) {
-    if (total_bytes > 0) operation->poll = shared::all_gather(group.channel(), data, outs, num_bytes);
-  } else if (group.size() == 1 || choice.algorithm == schedule::Algorithm::Pieces) {
+  if (group.size() == 1 || choice.algorithm == schedule::Algorithm::Pieces) {
     const std::vector<const void*> pieces(outs.size(), data);
     const std::vector<int64_t> piece_bytes(outs.size(), own_bytes);
     operation->stages.push_back([=, &group](Operation& op) {
@@ -124,7 +127,7 @@ OperationPtr all_to_all(Group& group, const std::vector<const void*>& pieces, co
     throw std::invalid_argument("all_to_all: the piece for this rank itself has " + std::to_string(piece_bytes[self]) +
                                 " bytes, but the place for it has " + std::to_string(out_bytes[self]));
   OperationPtr operation = group.new_collective("all_to_all", sum_of(piece_bytes), call);
-  group.agree(*operation, make_ticket("all_to_all", 0, 0, {}));  // each pair of ranks has sizes of its own
+  group.agree(*operation, "all_to_all", 0, 0, {});  // each pair of ranks has sizes of its own
   std::vector<const void*> sources = pieces;
   for (size_t i = 0; i < pieces.size(); ++i) {
     bool is_overlapping = false;
@@ -139,8 +142,8 @@ OperationPtr all_to_all(Group& group, const std::vector<const void*>& pieces, co
   }
   if (group.channel()) {
     if (piece_bytes[self] > 0) std::memmove(outs[self], sources[self], static_cast<size_t>(piece_bytes[self]));
-    operation->poll = shared::exchange(group.channel(), make_ticket("all_to_all", 0, 0, {}), sources, piece_bytes, outs,
-                                       out_bytes);
+    operation->poll = shared::exchange(group.channel(), make_ticket("all_to_all", 0, 0, {}), std::move(sources),
+                                       piece_bytes, outs, out_bytes);
   } else {
     operation->stages.push_back(
         [=, &group](Operation& op) { post_exchange(op, group, sources, piece_bytes, outs, out_bytes); });
@@ -155,11 +158,11 @@ OperationPtr gather(Group& group, const void* data, int64_t num_bytes, const std
   const bool is_root = group.rank() == root;
   if (is_root && num_bytes > 0) std::memmove(outs[static_cast<size_t>(root)], data, static_cast<size_t>(num_bytes));
   if (group.channel()) {
-    const std::vector<const void*> pieces = only_for(root, group.size(), data);
-    const std::vector<int64_t> piece_bytes = only_for(root, group.size(), num_bytes);
-    operation->poll = shared::exchange(group.channel(), make_ticket("gather", 0, root, {}), pieces, piece_bytes,
-                                       is_root ? outs : std::vector<void*>(pieces.size()),
-                                       is_root ? out_bytes : std::vector<int64_t>(pieces.size()));
+    const auto size = static_cast<size_t>(group.size());
+    operation->poll = shared::exchange(group.channel(), make_ticket("gather", 0, root, {}),
+                                       only_for(root, group.size(), data), only_for(root, group.size(), num_bytes),
+                                       is_root ? outs : std::vector<void*>(size),
+                                       is_root ? out_bytes : std::vector<int64_t>(size));
   } else {
     operation->stages.push_back([=, &group](Operation& op) {
       const int tag = group.tag_of(op);
@@ -179,11 +182,11 @@ OperationPtr scatter(Group& group, const std::vector<const void*>& pieces, const
   OperationPtr operation = group.new_collective("scatter", num_bytes, call);
   const bool is_root = group.rank() == root;
   if (group.channel()) {
-    const std::vector<void*> outs = only_for(root, group.size(), out);
+    const auto size = static_cast<size_t>(group.size());
     operation->poll = shared::exchange(group.channel(), make_ticket("scatter", 0, root, {}),
-                                       is_root ? pieces : std::vector<const void*>(outs.size()),
-                                       is_root ? piece_bytes : std::vector<int64_t>(outs.size()), outs,
-                                       only_for(root, group.size(), num_bytes));
+                                       is_root ? pieces : std::vector<const void*>(size),
+                                       is_root ? piece_bytes : std::vector<int64_t>(size),
+                                       only_for(root, group.size(), out), only_for(root, group.size(), num_bytes));
   } else {
     operation->stages.push_back([=, &group](Operation& op) {
       const int tag = group.tag_of(op);
@@ -204,7 +207,7 @@ OperationPtr scatter(Group& group, const std::vector<const void*>& pieces, const
 
 OperationPtr barrier(Group& group, const Call& call) {
   OperationPtr operation = group.new_collective("barrier", 0, call);
-  group.agree(*operation, make_ticket("barrier", 0, 0, {}));
+  group.agree(*operation, "barrier", 0, 0, {});
   if (group.channel())
     operation->poll = shared::barrier(group.channel());
   else if (group.size() > 1)

@@ -210,7 +210,7 @@ OperationPtr all_reduce(Group& group, void* data, int64_t count, DataType type, 
   reduction = meaning_for(type, reduction);
   const int64_t element_bytes = size_of(type);
   OperationPtr operation = group.new_collective("all_reduce", count * element_bytes, call);
-  group.agree(*operation, make_ticket("all_reduce", operation->num_bytes, number_of(type, reduction), {}));
+  group.agree(*operation, "all_reduce", operation->num_bytes, number_of(type, reduction), {});
   if (group.size() > 1 && count > 0) {
     if (group.channel()) {
       operation->poll = shared::all_reduce(group.channel(), data, count, type, reduction);
@@ -252,7 +252,7 @@ OperationPtr reduce(Group& group, void* data, int64_t count, DataType type, Redu
   reduction = meaning_for(type, reduction);
   const int64_t element_bytes = size_of(type);
   OperationPtr operation = group.new_collective("reduce", count * element_bytes, call);
-  group.agree(*operation, make_ticket("reduce", operation->num_bytes, number_of(type, reduction), {root}));
+  group.agree(*operation, "reduce", operation->num_bytes, number_of(type, reduction), {root});
   if (group.channel() && count > 0) {
     operation->poll = shared::reduce(group.channel(), data, count, type, reduction, root);
   } else if (group.size() > 1 && count > 0) {
@@ -293,7 +293,7 @@ OperationPtr reduce_scatter(Group& group, const std::vector<const void*>& pieces
   const int64_t element_bytes = size_of(type), own_count = counts[self], own_bytes = own_count * element_bytes;
   const int64_t total_bytes = sum_of(counts) * element_bytes;
   OperationPtr operation = group.new_collective("reduce_scatter", total_bytes, call);
-  group.agree(*operation, make_ticket("reduce_scatter", total_bytes, number_of(type, reduction), counts));
+  group.agree(*operation, "reduce_scatter", total_bytes, number_of(type, reduction), counts);
   std::vector<int64_t> piece_bytes;
   for (const int64_t count : counts) piece_bytes.push_back(count * element_bytes);
   const bool is_even = std::all_of(counts.begin(), counts.end(), [&](int64_t n) { return n == own_count; });

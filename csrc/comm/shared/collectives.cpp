@@ -245,6 +245,7 @@ std::shared_ptr<Poll> reduce_for(int root, std::shared_ptr<Channel> channel, con
   const auto through_slots = [=] {
     return std::make_shared<AllReduce>(channel, ticket, data, count, type, reduction, root);
   };
+  if (num_bytes < kMinOfferedBytes) return through_slots();
   const auto in_place = [=](std::vector<char*> tensors) {
     return all_reduce_in_place(channel, std::move(tensors), count, type, reduction, root);
   };
@@ -270,6 +271,8 @@ std::shared_ptr<Poll> reduce_scatter(std::shared_ptr<Channel> channel, const std
                                      Reduction reduction) {
   const int64_t element_bytes = size_of(type), num_bytes = sum_of(counts) * element_bytes;
   const Ticket ticket = make_ticket("reduce_scatter", num_bytes, number_of(type, reduction), counts);
+  if (num_bytes < kMinOfferedBytes)
+    return std::make_shared<ReduceScatter>(std::move(channel), ticket, pieces, counts, out, type, reduction, false);
   const auto self = static_cast<size_t>(channel->rank());
   const bool streams = out != pieces[self] && exceeds_caches((channel->size() + 1) * num_bytes);
   const auto through_slots = [=] {
@@ -291,6 +294,8 @@ std::shared_ptr<Poll> all_gather(std::shared_ptr<Channel> channel, const void* d
                                  const std::vector<int64_t>& num_bytes) {
   const int64_t total_bytes = sum_of(num_bytes);
   const Ticket ticket = make_ticket("all_gather", total_bytes, 0, num_bytes);
+  if (total_bytes < kMinOfferedBytes)
+    return std::make_shared<AllGather>(std::move(channel), ticket, data, outs, num_bytes, false);
   const bool streams = exceeds_caches((channel->size() + 1) * total_bytes);
   const auto through_slots = [=] {
     return std::make_shared<AllGather>(channel, ticket, data, outs, num_bytes, streams);
@@ -307,6 +312,8 @@ std::shared_ptr<Poll> all_gather(std::shared_ptr<Channel> channel, const void* d
 
 std::shared_ptr<Poll> broadcast(std::shared_ptr<Channel> channel, void* data, int64_t num_bytes, int root) {
   const Ticket ticket = make_ticket("broadcast", num_bytes, root, {});
+  if (num_bytes < kMinOfferedBytes)
+    return std::make_shared<Broadcast>(std::move(channel), ticket, data, num_bytes, root, false);
   const bool streams = exceeds_caches(channel->size() * num_bytes);
   const auto through_slots = [=] {
     return std::make_shared<Broadcast>(channel, ticket, data, num_bytes, root, streams);

@@ -201,9 +201,10 @@ class Exchanging : public TwoTurns {
 }  // namespace
 
 std::shared_ptr<Poll> exchange(std::shared_ptr<Channel> channel, const Ticket& ticket,
-                               const std::vector<const void*>& pieces, const std::vector<int64_t>& piece_bytes,
-                               const std::vector<void*>& outs, const std::vector<int64_t>& out_bytes) {
-  auto content = std::make_shared<Exchange>(Exchange{pieces, piece_bytes, outs, out_bytes});
+                               std::vector<const void*> pieces, std::vector<int64_t> piece_bytes,
+                               std::vector<void*> outs, std::vector<int64_t> out_bytes) {
+  auto content = std::make_shared<Exchange>(
+      Exchange{std::move(pieces), std::move(piece_bytes), std::move(outs), std::move(out_bytes)});
   return std::make_shared<Exchanging>(channel, ticket, std::move(content));
 }
 

@@ -14,7 +14,7 @@ namespace mfugaku::comm::shared {
 // the members' word of their sizes, longer ones are read where they lie or pass through the slots in chunks. A member
 // that expects another size than is sent to it makes the collective fail on all. `pieces` and `outs` do not overlap.
 std::shared_ptr<Poll> exchange(std::shared_ptr<Channel> channel, const Ticket& ticket,
-                               const std::vector<const void*>& pieces, const std::vector<int64_t>& piece_bytes,
-                               const std::vector<void*>& outs, const std::vector<int64_t>& out_bytes);
+                               std::vector<const void*> pieces, std::vector<int64_t> piece_bytes,
+                               std::vector<void*> outs, std::vector<int64_t> out_bytes);
 
 }  // namespace mfugaku::comm::shared

@@ -14,8 +14,6 @@ namespace {
 // Reduced and written to all members before it leaves the nearest cache.
 constexpr int64_t kBlockBytes = 16 * 1024;
 
-// From this size on, the ranks tell each other where their tensors lie, which costs waiting for each other once more.
-constexpr int64_t kMinOfferedBytes = 64 * 1024;
 // Below, tensors outside the arenas go faster through the slots than through the kernel.
 constexpr int64_t kMinRemoteBytes = 1024 * 1024;
 
@@ -219,9 +217,7 @@ class Broadcast : public InPlaceTransfer {
 
 std::shared_ptr<Poll> offer(std::shared_ptr<Channel> channel, const Ticket& ticket, const void* data,
                             int64_t num_bytes, Ways ways) {
-  const bool is_worth_it = (channel->has_arenas() && ticket.num_bytes >= kMinOfferedBytes) ||
-                           may_read_remotely(*channel, ways, ticket.num_bytes);
-  if (!is_worth_it) return ways.through_slots();
+  if (!channel->has_arenas() && !may_read_remotely(*channel, ways, ticket.num_bytes)) return ways.through_slots();
   return std::make_shared<Offered>(channel, std::make_shared<Offer>(channel, ticket, data, num_bytes), ticket.num_bytes,
                                    std::move(ways));
 }

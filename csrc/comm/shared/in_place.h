@@ -19,8 +19,11 @@ struct Ways {
   std::function<std::shared_ptr<Transfer>(std::vector<char*> addresses)> by_remote_reads = nullptr;
 };
 
-// `data` has `num_bytes`, or is null when the tensor is not one block of memory. `ticket` is the collective's. Short
-// collectives, and those for which there is no other way, go through the slots at once.
+// From this size on, the members tell each other where their tensors lie, which costs waiting for each other once more.
+constexpr int64_t kMinOfferedBytes = 64 * 1024;
+
+// `data` has `num_bytes`, or is null when the tensor is not one block of memory. `ticket` is the collective's, which
+// has kMinOfferedBytes and more. Where there is no other way, it goes through the slots at once.
 std::shared_ptr<Poll> offer(std::shared_ptr<Channel> channel, const Ticket& ticket, const void* data,
                             int64_t num_bytes, Ways ways);
 
