@@ -36,8 +36,8 @@ def test_the_model_chooses_where_no_rule_fits(monkeypatch, capsys, tmp_path):
     built_in = chosen_by(capsys.readouterr().out.splitlines(), "all_reduce")
     assert built_in["1 KiB"] in ("doubling", "mpi") and built_in["1 GiB"].startswith("hierarchical+")
     # An MPI that costs nothing.
-    costs_s = {"call": 1e-6, "round": 1e-6, "message": 1e-6, "byte": 1e-9, "summed_byte": 0, "mpi_round": 0, "mpi_byte": 1e-12,
-               "mpi_summed_byte": 0}
+    costs_s = {"call": 1e-6, "round": 1e-6, "message": 1e-6, "byte": 1e-9, "summed_byte": 0, "mpi_round": 0,
+               "mpi_byte": 1e-12, "mpi_summed_byte": 0}
     (tmp_path / "table.json").write_text(json.dumps({"rules": ["all_reduce:1048576=swing"], "costs_s": costs_s}))
     monkeypatch.setenv("MFUGAKU_COMM_TABLE", str(tmp_path / "table.json"))
     assert cli.main(["comm", "table", "--ranks", "64"]) == 0
