@@ -18,12 +18,14 @@ PIPELINE_SEED_OFFSET = 100
 
 
 def initialize_parallel(config: RunConfig) -> None:
-    """Build megatron-core's groups and seed its random states, as Megatron does; MPI must be initialised.
+    """Build megatron-core's groups, with the wire formats of ``comm.wire_dtype``, and seed its random states, as
+    Megatron does; MPI must be initialised.
 
     No gloo group is made: every operation goes through the MPI backend.
     """
     from megatron.core import parallel_state, tensor_parallel
 
+    comm.set_wire_rules(",".join(f"{name}={wire}" for name, wire in config.comm.wire_dtype.model_dump().items()))
     parallel = config.parallel
     if placed_job() is not None:
         placed_job().placement.check_layout(
@@ -60,7 +62,6 @@ def distributed_runtime(config: RunConfig, has_flight_recorder: bool = False) ->
     comm.install_excepthook()
     patches.apply()
     torch.distributed.init_process_group("mpi")
-    comm.set_wire_rules(",".join(f"{name}={wire}" for name, wire in config.comm.wire_dtype.model_dump().items()))
     if has_flight_recorder and not environment.get("MFUGAKU_COMM_FLIGHT_DIR"):
         _record_flight(config)
     initialize_parallel(config)
