@@ -25,7 +25,7 @@ FLAGS = {
     "generate": ["run_dir", "--prompt", "--iteration", "--max-new-tokens", "--temperature", "--top-k", "--top-p",
                  "--seed", "--save"],
     "report": ["run_dir", "--output", "--trace"],
-    "comm": [], "comm table": [], "comm tune": ["--output", "--max-bytes", "--shape"],
+    "comm": [], "comm table": ["--ranks", "--ranks-per-node"], "comm tune": ["--output", "--max-bytes", "--shape"],
     "comm wire": ["--ranks", "--elements", "--algorithm"],
     "comm flags": [], "comm preload": ["program"],
     "xray": ["run_dir", "--min-wait", "--trace"],

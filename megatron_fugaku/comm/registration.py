@@ -31,7 +31,6 @@ from megatron_fugaku.comm.placement import PlacedJob, read_placement
 from megatron_fugaku.comm.rank_info import RankInfo, rank_info
 from megatron_fugaku.comm.recorder import record_flight
 from megatron_fugaku.errors import CommError
-from megatron_fugaku.kernels.extension import call_between_tiles
 
 # MPI ranks by torch rank of the default group; meaningless while that group is of another backend.
 _mpi_rank_of: list[int] = []
@@ -87,6 +86,9 @@ def _start_mpi() -> tuple[int, int]:
         install_excepthook()
     if is_first_call:
         shared_measured(extension, rank).apply(extension)
+        # Here, because torch imports this module, and the kernels import torch.
+        from megatron_fugaku.kernels.extension import call_between_tiles
+
         call_between_tiles(extension.poke_address())
     if is_first_call and environment.get("MFUGAKU_COMM_PLACEMENT"):
         _place_job(extension, size)

@@ -22,12 +22,6 @@ constexpr int64_t kMaxSegments = 64;
 // A lane more is a message more in every round, worth it while a link takes longer for what it relieves it of.
 constexpr int64_t kMinSwingLaneBytes = 32 * 1024;
 
-int64_t num_rounds_on(const Torus& torus) {
-  int64_t num_rounds = 0;
-  for (const Dimension& dimension : torus.dimensions()) num_rounds += dimension.length - 1;
-  return num_rounds;
-}
-
 // Every dimension of more than one rank once, in any order, with a direction.
 bool fits_torus(const Lane& lane, const Torus& torus) {
   std::vector<int> expected, found = lane.order;
@@ -56,6 +50,12 @@ Collective collective_named(const std::string& name) {
   const int number = index_of(kCollectives, name);
   if (number < 0) throw std::invalid_argument("'" + name + "' is none of all_reduce, reduce_scatter, all_gather");
   return static_cast<Collective>(number);
+}
+
+int64_t num_rounds_on(const Torus& torus) {
+  int64_t num_rounds = 0;
+  for (const Dimension& dimension : torus.dimensions()) num_rounds += dimension.length - 1;
+  return num_rounds;
 }
 
 int num_segments_for(int64_t num_bytes, const Torus& torus, int num_lanes) {

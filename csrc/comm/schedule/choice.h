@@ -3,11 +3,11 @@
 //
 // MFUGAKU_COMM_ALGORITHM puts rules before all others, separated by commas: "COLLECTIVE=ALGORITHM", or
 // "COLLECTIVE:BYTES=ALGORITHM" for vectors of so many bytes and more, or "COLLECTIVE@RANKS..." for groups of so many
-// ranks. Rules that `mfugaku comm tune` has measured come next; it also measures the model's costs. COLLECTIVE is all_reduce,
-// reduce_scatter, all_gather or all; ALGORITHM is mpi, pieces, ring, doubling, halving, swing, or lanes:SHAPE or
-// swing:SHAPE with the shape of a torus as in lanes:24x12l, which fits groups of as many ranks. A schedule behind
-// hierarchical+ or hierarchical:RANKS+ goes between nodes, for groups with as many ranks in a row on each of several
-// nodes: those that are found there, or RANKS of them.
+// ranks. Rules that `mfugaku comm tune` has measured come next; it also measures the model's costs. COLLECTIVE is
+// all_reduce, reduce_scatter, all_gather or all; ALGORITHM is mpi, pieces, ring, doubling, halving, swing, or
+// lanes:SHAPE or swing:SHAPE with the shape of a torus as in lanes:24x12l, which fits groups of as many ranks. A schedule
+// behind hierarchical+ or hierarchical:RANKS+ goes between nodes, for groups with as many ranks in a row on each of
+// several nodes: those that are found there, or RANKS of them.
 #pragma once
 
 #include <cstdint>
@@ -49,6 +49,8 @@ Collective collective_named(const std::string& name);
 // A node of Fugaku sends through at most so many of its links at full speed at a time (Tofu interconnect D).
 constexpr int kNetworkInterfaces = 6;
 
+// From a rank to all others along a torus, one dimension after the other.
+int64_t num_rounds_on(const Torus& torus);
 // In how many segments a vector of so many bytes goes through the lanes of a torus.
 int num_segments_for(int64_t num_bytes, const Torus& torus, int num_lanes);
 // By how many lanes of swing a vector of so many bytes goes.

@@ -56,10 +56,8 @@ Terms terms_of_way(const Choice& choice, int num_ranks, double num_bytes, bool i
     case Algorithm::Lanes: {
       const Torus& torus = choice.plan->torus;
       const auto num_lanes = static_cast<int>(choice.plan->lanes.size());
-      double rounds = 0;
-      for (const Dimension& dimension : torus.dimensions()) rounds += dimension.length - 1;
       const int num_segments = num_segments_for(static_cast<int64_t>(num_bytes), torus, num_lanes);
-      Terms terms = way_of(rounds, 2.0 * num_lanes * num_segments, bytes, is_sum);
+      Terms terms = way_of(static_cast<double>(num_rounds_on(torus)), 2.0 * num_lanes * num_segments, bytes, is_sum);
       terms.bytes /= std::min(num_lanes, kNetworkInterfaces);
       return terms;
     }
