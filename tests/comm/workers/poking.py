@@ -34,15 +34,17 @@ def _others_end_while_rank_0_computes(limit_s: float) -> bool:
     """All begin an all-reduce; rank 0 computes on, the others wait for its end and say so in files. Alike on all."""
     folder = [tempfile.mkdtemp()]
     dist.broadcast_object_list(folder)
-    mine, *others = [Path(folder[0], str(rank)) for rank in (dist.get_rank(), *range(1, dist.get_world_size()))]
+    own, began, *ended = [Path(folder[0], name) for name in (
+        str(dist.get_rank()), "began", *map(str, range(1, dist.get_world_size())))]
     tensor = torch.full((ELEMENTS,), 1.0)
-    dist.barrier()
-    if dist.get_rank() != 0:
-        time.sleep(0.5)  # with the others at hand rank 0 would get to the end while it begins
+    # Rank 0 comes first: with the others at hand it would get to the end while it begins.
+    while dist.get_rank() != 0 and not began.exists():
+        time.sleep(0.01)
     work = dist.all_reduce(tensor, async_op=True)
-    have_ended = dist.get_rank() == 0 and _compute_until(others, limit_s)
+    began.touch()
+    have_ended = dist.get_rank() == 0 and _compute_until(ended, limit_s)
     work.wait()
-    mine.touch()
+    own.touch()
     assert (tensor == dist.get_world_size()).all()
     verdict = [have_ended]
     dist.broadcast_object_list(verdict)
