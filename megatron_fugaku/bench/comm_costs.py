@@ -1,7 +1,7 @@
 """The costs by which the model of collectives chooses, fitted to measured times.
 
-The model (``csrc/comm/schedule/cost.h``) is a sum of terms: rounds, messages, bytes and summed bytes of the busiest
-rank, and rounds and bytes of MPI's own collectives, times what each costs.
+The model (``csrc/comm/schedule/cost.h``) is a sum of terms: the call, rounds, messages, bytes and summed bytes of the
+busiest rank, and rounds, bytes and summed bytes of MPI's own collectives, times what each costs.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
+from megatron_fugaku.comm.measured import times_of
 
 #: Of a byte, at least: bytes are never free, whatever noise says.
 LEAST_BYTE_S = 1e-12
@@ -50,6 +52,11 @@ def judge(times_s: dict[tuple[str, int, str], float],
     """
     ratios = []
     for collective, num_bytes in dict.fromkeys(key[:2] for key in times_s):
-        measured = {name: time_s for (c, b, name), time_s in times_s.items() if (c, b) == (collective, num_bytes)}
+        measured = times_of(times_s, collective, num_bytes)
         ratios.append(measured[choose(collective, num_bytes, list(measured))] / min(measured.values()))
     return float(np.median(ratios)), max(ratios)
+
+
+def render_costs(costs_s: dict[str, float]) -> str:
+    """``{"round": 2e-6}`` -> ``round 2e+03 ns``."""
+    return ", ".join(f"{name} {1e9 * cost_s:.3g} ns" for name, cost_s in costs_s.items())

@@ -14,14 +14,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
 from megatron_fugaku import comm, environment
 from megatron_fugaku.atomic_file import write_text_atomically
-from megatron_fugaku.bench.comm_costs import fit_costs, judge
+from megatron_fugaku.bench.comm_costs import fit_costs, judge, render_costs
 from megatron_fugaku.comm.extension import load_extension
-from megatron_fugaku.comm.measured import rules_from
+from megatron_fugaku.comm.measured import rules_from, times_of
 from megatron_fugaku.errors import CommError
 
 SMALLEST_BYTES = 1 << 10
@@ -78,22 +79,15 @@ def _check_shape(shape: str, size: int) -> None:
 def _fit(times_s: dict[tuple[str, int, str], float], size: int, ranks_per_node: int) -> dict[str, float]:
     """The costs, and in words how well the model chooses by them."""
     extension = load_extension()
-
-    def terms_of(collective: str, num_bytes: int, name: str) -> list[float]:
-        return extension.cost_terms(collective, num_bytes, size, ranks_per_node, name)
-
-    names = extension.cost_names()
-    costs_s = fit_costs([terms_of(*key) for key in times_s], list(times_s.values()), names)
+    terms = {key: extension.cost_terms(*key[:2], size, ranks_per_node, key[2]) for key in times_s}
+    costs_s = fit_costs(list(terms.values()), list(times_s.values()), extension.cost_names())
+    expected_s = {key: np.dot(row, list(costs_s.values())) for key, row in terms.items()}
 
     def choose(collective: str, num_bytes: int, candidates: list[str]) -> str:
-        def expected_s(name: str) -> float:
-            terms = terms_of(collective, num_bytes, name)
-            return sum(term * cost for term, cost in zip(terms, costs_s.values(), strict=True))
-
-        return min(candidates, key=expected_s)
+        return min(candidates, key=lambda name: expected_s[collective, num_bytes, name])
 
     median, worst = judge(times_s, choose)
-    print("Costs: " + ", ".join(f"{name} {1e9 * cost:.3g} ns" for name, cost in costs_s.items()) + ".")
+    print(f"Costs: {render_costs(costs_s)}.")
     print(f"Without the rules, by these costs alone, algorithms take {median:.2f} times as long as the fastest "
           f"(median), and {worst:.2f} at most.")
     return costs_s
@@ -131,8 +125,8 @@ def tune(output: Path, max_bytes: int, shapes: tuple[str, ...] = ()) -> list[str
                     load_extension().set_algorithms(f"{collective}={name}")
                     times_s[collective, num_bytes, name] = _time_s(call)
                 if is_first:
-                    time_s, name = min((time_s, key[2]) for key, time_s in times_s.items()
-                                       if key[:2] == (collective, num_bytes))
+                    time_s, name = min((time_s, name) for name, time_s in
+                                       times_of(times_s, collective, num_bytes).items())
                     print(f"{collective} {num_bytes:>12,} bytes: {name} {1e6 * time_s:,.0f} us", flush=True)
         rules = rules_from(times_s, size)
         if is_first:

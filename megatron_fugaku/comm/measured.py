@@ -76,6 +76,11 @@ def shared_measured(extension: Any, rank: int) -> Measured:
     return Measured(found.get("rules", ""), tuple(found.get("costs", ())))
 
 
+def times_of(times_s: dict[tuple[str, int, str], float], collective: str, num_bytes: int) -> dict[str, float]:
+    """Return the seconds by algorithm of one collective and size, of ``times_s`` as :func:`rules_from` takes them."""
+    return {name: time_s for (c, b, name), time_s in times_s.items() if (c, b) == (collective, num_bytes)}
+
+
 def rules_from(times_s: dict[tuple[str, int, str], float], num_ranks: int) -> list[str]:
     """Return the rules that choose the fastest algorithm for each collective and size.
 
@@ -91,7 +96,7 @@ def rules_from(times_s: dict[tuple[str, int, str], float], num_ranks: int) -> li
         sizes = sorted({num_bytes for name, num_bytes, _ in times_s if name == collective})
         previous, before, found = "", 0, []
         for num_bytes in sizes:
-            candidates = {name: time_s for (c, b, name), time_s in times_s.items() if (c, b) == (collective, num_bytes)}
+            candidates = times_of(times_s, collective, num_bytes)
             best = min(candidates, key=lambda name: (candidates[name], name))
             # Not for a difference that the next run would undo.
             if previous in candidates and candidates[previous] <= 1.05 * candidates[best]:

@@ -69,6 +69,7 @@ def _tune(args: argparse.Namespace) -> int:
 
 def _print_rules(args: argparse.Namespace) -> int:
     from megatron_fugaku import comm, environment
+    from megatron_fugaku.bench.comm_costs import render_costs
     from megatron_fugaku.bench.records import render_columns, render_size
     from megatron_fugaku.comm.extension import load_extension
     from megatron_fugaku.comm.measured import Measured, load_measured
@@ -89,9 +90,8 @@ def _print_rules(args: argparse.Namespace) -> int:
     origins = {"asked for": "asked for by MFUGAKU_COMM_ALGORITHM", "measured": f"measured, of {path}"}
     for rule, source in zip(comm.algorithms(), extension.algorithm_sources(), strict=True):
         print(f"  {rule:<72} {origins[source]}")
-    print(f"Costs of the model, {f'measured, of {path}' if measured.costs else 'built in'}: "
-          + ", ".join(f"{name} {1e9 * cost:.3g} ns"
-                      for name, cost in zip(extension.cost_names(), extension.costs(), strict=True)) + ".")
+    costs_s = dict(zip(extension.cost_names(), extension.costs(), strict=True))
+    print(f"Costs of the model, {f'measured, of {path}' if measured.costs else 'built in'}: {render_costs(costs_s)}.")
     nodes = f", {args.ranks_per_node} on each node" if args.ranks_per_node > 1 else ""
     print(f"Chosen for a group of {args.ranks} ranks{nodes}, of float32, and what the model expects it to take; behind "
           "it the next best:")

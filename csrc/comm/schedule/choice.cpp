@@ -237,22 +237,31 @@ void ChoiceTable::set(const std::string& text, const std::string& measured) {
   rules_ = std::move(rules);
 }
 
+template <typename Take> void ChoiceTable::weigh(const Case& wanted, const Take& take) const {
+  const Costs costs = costs_for(wanted);
+  const auto weigh_one = [&](const Choice& choice) {
+    // A narrow wire is one of schedules.
+    if (choice.can(wanted) && (!wanted.is_narrow || choice.may_be_narrow()))
+      take(choice, expected_s(choice, wanted, costs));
+  };
+  if (wanted.placed != nullptr) weigh_one(*wanted.placed);
+  for (const Choice& choice : candidates_) weigh_one(choice);
+}
+
 const Choice& ChoiceTable::choose(const Case& wanted) const {
   const auto given = std::find_if(rules_.begin(), rules_.end(), [&](const Rule& rule) { return rule.fits(wanted); });
   if (given != rules_.end()) return given->choice;
-  return *expect(wanted).front().first;
+  const Choice* best = nullptr;
+  double least_s = 0;
+  weigh(wanted, [&](const Choice& choice, double seconds) {
+    if (best == nullptr || seconds < least_s) best = &choice, least_s = seconds;
+  });
+  return *best;
 }
 
 std::vector<std::pair<const Choice*, double>> ChoiceTable::expect(const Case& wanted) const {
   std::vector<std::pair<const Choice*, double>> expected;
-  const Costs costs = costs_for(wanted);
-  const auto add = [&](const Choice& choice) {
-    // A narrow wire is one of schedules.
-    if (choice.can(wanted) && (!wanted.is_narrow || choice.may_be_narrow()))
-      expected.emplace_back(&choice, expected_s(choice, wanted, costs));
-  };
-  if (wanted.placed != nullptr) add(*wanted.placed);
-  for (const Choice& choice : candidates_) add(choice);
+  weigh(wanted, [&](const Choice& choice, double seconds) { expected.emplace_back(&choice, seconds); });
   std::stable_sort(expected.begin(), expected.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   return expected;
 }

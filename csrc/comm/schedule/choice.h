@@ -123,6 +123,8 @@ class ChoiceTable {
     std::string describe() const;
   };
   static Rule parse(const std::string& text);
+  // `take(choice, seconds)` for each algorithm that can carry out a case.
+  template <typename Take> void weigh(const Case& wanted, const Take& take) const;
 
   std::vector<Rule> rules_;
   std::vector<Choice> candidates_;  // of the model, beside the lanes of a group's own torus
