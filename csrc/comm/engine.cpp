@@ -311,6 +311,7 @@ bool Engine::progress(const Operation* awaited) {
 
 void Engine::poke() {
   if (num_active_.load(std::memory_order_relaxed) == 0 || !may_call_from_any_thread()) return;
+  if (static_cast<int>(getpid()) != pid_) return;  // a forked child's copy of what its parent has in flight
   std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
   if (!lock.owns_lock() || !ready_.load()) return;
   for (const OperationPtr& operation : active_)

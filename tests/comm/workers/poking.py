@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -30,7 +32,7 @@ def _compute_until(are_done: list[Path], limit_s: float) -> bool:
     return False
 
 
-def _others_end_while_rank_0_computes(limit_s: float) -> bool:
+def _others_end_while_rank_0_computes(limit_s: float, compute_until: Callable[..., bool] = _compute_until) -> bool:
     """All begin an all-reduce; rank 0 computes on, the others wait for its end and say so in files. Alike on all."""
     folder = [tempfile.mkdtemp()]
     dist.broadcast_object_list(folder)
@@ -42,7 +44,7 @@ def _others_end_while_rank_0_computes(limit_s: float) -> bool:
         time.sleep(0.01)
     work = dist.all_reduce(tensor, async_op=True)
     began.touch()
-    have_ended = dist.get_rank() == 0 and _compute_until(ended, limit_s)
+    have_ended = dist.get_rank() == 0 and compute_until(ended, limit_s)
     work.wait()
     own.touch()
     assert (tensor == dist.get_world_size()).all()
@@ -61,4 +63,15 @@ def without_pokes_others_wait() -> None:
     call_between_tiles(load_extension().poke_address())
 
 
-checks_to_run = (computing_carries_others_on, without_pokes_others_wait)
+def _let_a_child_compute_until(are_done: list[Path], limit_s: float) -> bool:
+    child = os.fork()
+    if child == 0:
+        os._exit(_compute_until(are_done, limit_s))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
+
+
+def a_forked_child_leaves_communication_alone() -> None:
+    assert not _others_end_while_rank_0_computes(1, _let_a_child_compute_until)
+
+
+checks_to_run = (computing_carries_others_on, without_pokes_others_wait, a_forked_child_leaves_communication_alone)
