@@ -6,6 +6,7 @@ STABLE_TORCH_LIBRARY(mfugaku, m) {
   m.def("dropout(Tensor x, Tensor? bias, Tensor? residual, float p, int seed, int offset) -> Tensor");
   m.def("bias_gelu(Tensor x, Tensor? bias) -> Tensor");
   m.def("bias_gelu_backward(Tensor gradient, Tensor x, Tensor? bias) -> Tensor");
+  m.def("gemm(Tensor a, Tensor b, Tensor(a!) out, float alpha, bool accumulate) -> ()");
   m.def("call_between_tiles(int function) -> ()");
   m.def("kernel_choices() -> str");
 }
@@ -14,6 +15,7 @@ STABLE_TORCH_LIBRARY_IMPL(mfugaku, CPU, m) {
   m.impl("dropout", TORCH_BOX(&mfugaku::ops::dropout));
   m.impl("bias_gelu", TORCH_BOX(&mfugaku::ops::bias_gelu));
   m.impl("bias_gelu_backward", TORCH_BOX(&mfugaku::ops::bias_gelu_backward));
+  m.impl("gemm", TORCH_BOX(&mfugaku::ops::gemm));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(mfugaku, CompositeExplicitAutograd, m) {

@@ -1,7 +1,9 @@
 // The table of all kernels: op, instruction set, functions.
+#include "kernels/attention/attention.h"
 #include "kernels/bias_gelu/bias_gelu.h"
 #include "kernels/copy/copy.h"
 #include "kernels/dropout/dropout.h"
+#include "kernels/gemm/gemm.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/registry.h"
 
@@ -25,6 +27,8 @@ const std::vector<Row>& table() {
       MFUGAKU_ROWS(CopyKernels, copy),
       MFUGAKU_ROWS(DropoutKernels, dropout),
       MFUGAKU_ROWS(BiasGeluKernels, bias_gelu),
+      MFUGAKU_ROWS(GemmKernels, gemm),
+      MFUGAKU_ROWS(AttentionKernels, attention),
   };
   return rows;
 }

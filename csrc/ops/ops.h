@@ -28,6 +28,11 @@ Tensor bias_gelu(const Tensor& x, const std::optional<Tensor>& bias);
 // The gradient of x from that of bias_gelu(x, bias).
 Tensor bias_gelu_backward(const Tensor& gradient, const Tensor& x, const std::optional<Tensor>& bias);
 
+// out = alpha * a b, or out + a b: see kernels/gemm/gemm.h. a [batch, rows, depth] and b [batch, depth, columns] of one dtype
+// and any strides; out [batch, rows, columns] of that dtype or float32, with contiguous rows or columns. With `accumulate`
+// alpha must be 1. out must not overlap a or b.
+void gemm(const Tensor& a, const Tensor& b, const Tensor& out, double alpha, bool accumulate);
+
 // Lets the kernels call a function (its address; 0: none) between two tiles, from any of torch's threads: as
 // mfugaku_comm_poke, which lets communication in flight get on.
 void call_between_tiles(int64_t function);

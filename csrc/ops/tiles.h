@@ -12,15 +12,21 @@ namespace mfugaku::ops {
 // What is called between two tiles, from any of torch's threads; null: nothing.
 extern std::atomic<void (*)()> between_tiles;
 
-// Runs `kernel(begin, end)` over a range on torch's threads. `group`: elements that only go together.
-template <typename Kernel> void run_in_tiles(int64_t count, int64_t group, const Kernel& kernel) {
-  const int64_t num_groups = (count + group - 1) / group, tile = kGrain / group;
-  torch::stable::parallel_for(0, num_groups, tile, [&](int64_t first, int64_t last) {
+// Runs `body(begin, end)` over a range on torch's threads, in ranges of `tile`.
+template <typename Body> void run_in_tiles_of(int64_t count, int64_t tile, const Body& body) {
+  torch::stable::parallel_for(0, count, tile, [&](int64_t first, int64_t last) {
     void (*const call)() = between_tiles.load(std::memory_order_relaxed);
     for (int64_t begin = first; begin < last; begin += tile) {
-      kernel(begin * group, std::min(std::min(begin + tile, last) * group, count));
+      body(begin, std::min(begin + tile, last));
       if (call != nullptr) call();
     }
+  });
+}
+
+// Runs `kernel(begin, end)` over elements. `group`: elements that only go together.
+template <typename Kernel> void run_in_tiles(int64_t count, int64_t group, const Kernel& kernel) {
+  run_in_tiles_of((count + group - 1) / group, kGrain / group, [&](int64_t begin, int64_t end) {
+    kernel(begin * group, std::min(end * group, count));
   });
 }
 

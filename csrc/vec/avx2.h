@@ -87,6 +87,12 @@ MFUGAKU_INLINE F32 fnma(F32 a, F32 b, F32 c) { return _mm256_fnmadd_ps(a, b, c);
 MFUGAKU_INLINE F32 at_least(F32 v, F32 bound) { return _mm256_max_ps(bound, v); }
 MFUGAKU_INLINE F32 at_most(F32 v, F32 bound) { return _mm256_min_ps(bound, v); }
 
+MFUGAKU_INLINE void interleave(F32 a, F32 b, F32& low, F32& high) {
+  const F32 even = _mm256_unpacklo_ps(a, b), odd = _mm256_unpackhi_ps(a, b);
+  low = _mm256_permute2f128_ps(even, odd, 0x20);
+  high = _mm256_permute2f128_ps(even, odd, 0x31);
+}
+
 MFUGAKU_INLINE U32 as_u32(F32 v) { return _mm256_castps_si256(v); }
 MFUGAKU_INLINE F32 as_f32(U32 v) { return _mm256_castsi256_ps(v); }
 MFUGAKU_INLINE U32 exclusive_or(U32 a, U32 b) { return _mm256_xor_si256(a, b); }
@@ -101,6 +107,7 @@ MFUGAKU_INLINE void multiply_wide(U32 a, uint32_t m, U32& high, U32& low) {
 }
 MFUGAKU_INLINE Mask not_below(U32 a, U32 bound) { return _mm256_cmpeq_epi32(_mm256_max_epu32(a, bound), a); }
 MFUGAKU_INLINE F32 keep(Mask mask, F32 v) { return _mm256_and_ps(_mm256_castsi256_ps(mask), v); }
+MFUGAKU_INLINE F32 choose(Mask mask, F32 a, F32 b) { return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(mask)); }
 
 constexpr int64_t kStreamBytes = 64;
 MFUGAKU_INLINE int start_streams() { return 0; }

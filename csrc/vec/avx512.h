@@ -3,6 +3,7 @@
 
 // gcc 12 takes the deliberately undefined operands in its own header for mistakes.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
 
 #include "vec/vec.h"
@@ -81,6 +82,12 @@ MFUGAKU_INLINE F32 fnma(F32 a, F32 b, F32 c) { return _mm512_fnmadd_ps(a, b, c);
 MFUGAKU_INLINE F32 at_least(F32 v, F32 bound) { return _mm512_max_ps(bound, v); }
 MFUGAKU_INLINE F32 at_most(F32 v, F32 bound) { return _mm512_min_ps(bound, v); }
 
+MFUGAKU_INLINE void interleave(F32 a, F32 b, F32& low, F32& high) {
+  const __m512i places = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  low = _mm512_permutex2var_ps(a, places, b);
+  high = _mm512_permutex2var_ps(a, _mm512_add_epi32(places, _mm512_set1_epi32(8)), b);
+}
+
 MFUGAKU_INLINE U32 as_u32(F32 v) { return _mm512_castps_si512(v); }
 MFUGAKU_INLINE F32 as_f32(U32 v) { return _mm512_castsi512_ps(v); }
 MFUGAKU_INLINE U32 exclusive_or(U32 a, U32 b) { return _mm512_xor_si512(a, b); }
@@ -97,6 +104,7 @@ MFUGAKU_INLINE void multiply_wide(U32 a, uint32_t m, U32& high, U32& low) {
 }
 MFUGAKU_INLINE Mask not_below(U32 a, U32 bound) { return _mm512_cmpge_epu32_mask(a, bound); }
 MFUGAKU_INLINE F32 keep(Mask mask, F32 v) { return _mm512_maskz_mov_ps(mask, v); }
+MFUGAKU_INLINE F32 choose(Mask mask, F32 a, F32 b) { return _mm512_mask_blend_ps(mask, b, a); }
 
 constexpr int64_t kStreamBytes = 64;
 MFUGAKU_INLINE int start_streams() { return 0; }

@@ -97,6 +97,11 @@ MFUGAKU_INLINE F32 fnma(F32 a, F32 b, F32 c) { return vfmsq_f32(c, a, b); }
 MFUGAKU_INLINE F32 at_least(F32 v, F32 bound) { return vmaxq_f32(v, bound); }
 MFUGAKU_INLINE F32 at_most(F32 v, F32 bound) { return vminq_f32(v, bound); }
 
+MFUGAKU_INLINE void interleave(F32 a, F32 b, F32& low, F32& high) {
+  low = vzip1q_f32(a, b);
+  high = vzip2q_f32(a, b);
+}
+
 MFUGAKU_INLINE U32 as_u32(F32 v) { return vreinterpretq_u32_f32(v); }
 MFUGAKU_INLINE F32 as_f32(U32 v) { return vreinterpretq_f32_u32(v); }
 MFUGAKU_INLINE U32 exclusive_or(U32 a, U32 b) { return veorq_u32(a, b); }
@@ -113,6 +118,7 @@ MFUGAKU_INLINE void multiply_wide(U32 a, uint32_t m, U32& high, U32& low) {
 }
 MFUGAKU_INLINE Mask not_below(U32 a, U32 bound) { return vcgeq_u32(a, bound); }
 MFUGAKU_INLINE F32 keep(Mask mask, F32 v) { return vreinterpretq_f32_u32(vandq_u32(mask, vreinterpretq_u32_f32(v))); }
+MFUGAKU_INLINE F32 choose(Mask mask, F32 a, F32 b) { return vbslq_f32(mask, a, b); }
 
 constexpr int64_t kStreamBytes = 64;
 MFUGAKU_INLINE int start_streams() { return 0; }

@@ -39,6 +39,11 @@ MFUGAKU_INLINE F32 fnma(F32 a, F32 b, F32 c) { return __builtin_fmaf(-a, b, c); 
 MFUGAKU_INLINE F32 at_least(F32 v, F32 bound) { return bound > v ? bound : v; }
 MFUGAKU_INLINE F32 at_most(F32 v, F32 bound) { return bound < v ? bound : v; }
 
+MFUGAKU_INLINE void interleave(F32 a, F32 b, F32& low, F32& high) {
+  low = a;
+  high = b;
+}
+
 MFUGAKU_INLINE U32 as_u32(F32 v) { return bits_of(v); }
 MFUGAKU_INLINE F32 as_f32(U32 v) { return float_of(v); }
 MFUGAKU_INLINE U32 exclusive_or(U32 a, U32 b) { return a ^ b; }
@@ -51,6 +56,7 @@ MFUGAKU_INLINE void multiply_wide(U32 a, uint32_t m, U32& high, U32& low) {
 }
 MFUGAKU_INLINE Mask not_below(U32 a, U32 bound) { return a >= bound; }
 MFUGAKU_INLINE F32 keep(Mask mask, F32 v) { return mask ? v : 0.0f; }
+MFUGAKU_INLINE F32 choose(Mask mask, F32 a, F32 b) { return mask ? a : b; }
 
 constexpr int64_t kStreamBytes = 64;
 MFUGAKU_INLINE int start_streams() { return 0; }

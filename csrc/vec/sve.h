@@ -68,6 +68,11 @@ MFUGAKU_INLINE F32 fnma(F32 a, F32 b, F32 c) { return svmls_f32_x(svptrue_b32(),
 MFUGAKU_INLINE F32 at_least(F32 v, F32 bound) { return svmax_f32_x(svptrue_b32(), v, bound); }
 MFUGAKU_INLINE F32 at_most(F32 v, F32 bound) { return svmin_f32_x(svptrue_b32(), v, bound); }
 
+MFUGAKU_INLINE void interleave(F32 a, F32 b, F32& low, F32& high) {
+  low = svzip1_f32(a, b);
+  high = svzip2_f32(a, b);
+}
+
 MFUGAKU_INLINE U32 as_u32(F32 v) { return svreinterpret_u32_f32(v); }
 MFUGAKU_INLINE F32 as_f32(U32 v) { return svreinterpret_f32_u32(v); }
 MFUGAKU_INLINE U32 exclusive_or(U32 a, U32 b) { return sveor_u32_x(svptrue_b32(), a, b); }
@@ -80,6 +85,7 @@ MFUGAKU_INLINE void multiply_wide(U32 a, uint32_t m, U32& high, U32& low) {
 }
 MFUGAKU_INLINE Mask not_below(U32 a, U32 bound) { return svcmpge_u32(svptrue_b32(), a, bound); }
 MFUGAKU_INLINE F32 keep(Mask mask, F32 v) { return svsel_f32(mask, v, svdup_n_f32(0.0f)); }
+MFUGAKU_INLINE F32 choose(Mask mask, F32 a, F32 b) { return svsel_f32(mask, a, b); }
 
 // A line of the A64FX, and a multiple of every line and vector there is.
 constexpr int64_t kStreamBytes = 256;

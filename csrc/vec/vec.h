@@ -8,11 +8,13 @@
 //                            aligned. Narrowing rounds to nearest even and ignores flush-to-zero; a NaN stays a NaN.
 //   broadcast add sub mul    fma(a, b, c) = a * b + c and fnma(a, b, c) = c - a * b round once
 //   at_least at_most         at_least(v, bound) = max(v, bound); a NaN in v stays
+//   interleave(a, b, low, high)   a0 b0 a1 b1 ... : the first half of it in low, the second in high
 //   as_u32 as_f32 exclusive_or shift_left<bits> count_from(n)   count_from: n, n + 1, n + 2, ... modulo 2^32
 //   multiply_wide(a, m, high, low)   the 64-bit products of each lane with a scalar
 //   start_streams() stream(s, from, to) end_streams()   copies kStreamBytes to an address that is a multiple of them,
 //                            past the caches; s is what start_streams() returned, once for many
-//   not_below(a, bound)      a >= bound, unsigned; keep(mask, v): v where true, else +0
+//   not_below(a, bound)      a >= bound, unsigned
+//   keep(mask, v)            v where true, else +0; choose(mask, a, b): a where true, else b
 //
 // A kernel is one source over these names, included once by a file for each instruction set. All results are
 // bit-identical on every instruction set and vector length, but for which NaN a NaN is.
@@ -21,6 +23,7 @@
 #include <cstdint>
 
 #define MFUGAKU_INLINE __attribute__((always_inline)) inline
+#define MFUGAKU_INLINE_LAMBDA __attribute__((always_inline))
 
 namespace mfugaku::vec {
 

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -71,6 +72,21 @@ class Random {
  private:
   uint64_t state_;
 };
+
+// Philox4x32-10, as its paper has it.
+using Words = std::array<uint32_t, 4>;
+
+inline Words philox(Words counter, uint64_t key) {
+  auto key0 = static_cast<uint32_t>(key), key1 = static_cast<uint32_t>(key >> 32);
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t first = 0xd2511f53ull * counter[0], second = 0xcd9e8d57ull * counter[2];
+    counter = {static_cast<uint32_t>(second >> 32) ^ counter[1] ^ key0, static_cast<uint32_t>(second),
+               static_cast<uint32_t>(first >> 32) ^ counter[3] ^ key1, static_cast<uint32_t>(first)};
+    key0 += 0x9e3779b9u;
+    key1 += 0xbb67ae85u;
+  }
+  return counter;
+}
 
 // Sizes around multiples of every vector length from 1 to 64 lanes, and of four vectors.
 inline std::vector<int64_t> sizes() {

@@ -1,7 +1,6 @@
 // The dropout kernels of every instruction set against Philox and the arithmetic written out.
 #include <doctest/doctest.h>
 
-#include <array>
 #include <memory>
 
 #include "kernels/dropout/dropout.h"
@@ -11,20 +10,6 @@ using namespace mfugaku::kernels;
 using namespace mfugaku::tests;
 
 namespace {
-
-using Words = std::array<uint32_t, 4>;
-
-Words philox(Words counter, uint64_t key) {
-  auto key0 = static_cast<uint32_t>(key), key1 = static_cast<uint32_t>(key >> 32);
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t first = 0xd2511f53ull * counter[0], second = 0xcd9e8d57ull * counter[2];
-    counter = {static_cast<uint32_t>(second >> 32) ^ counter[1] ^ key0, static_cast<uint32_t>(second),
-               static_cast<uint32_t>(first >> 32) ^ counter[3] ^ key1, static_cast<uint32_t>(first)};
-    key0 += 0x9e3779b9u;
-    key1 += 0xbb67ae85u;
-  }
-  return counter;
-}
 
 bool is_kept(const DropoutJob& job, int64_t i) {
   const auto block = static_cast<uint64_t>(i / 256 * 64 + i % 64);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/dropout/dropout.h"
+#include "vec/philox.h"
 
 namespace mfugaku::kernels {
 namespace {
@@ -10,7 +11,6 @@ using namespace vec;
 
 constexpr int64_t kWords = 4;  // of a Philox block
 constexpr int64_t kBlocks = kDropoutGroup / kWords;
-constexpr int kRounds = 10;
 
 // The words of as many blocks as there are lanes, from `block` on, before the first round. The blocks of a group differ
 // in their low bits only: the high word is one for all lanes.
@@ -21,35 +21,11 @@ MFUGAKU_INLINE void philox_begin(uint64_t block, uint64_t offset, U32& w0, U32& 
   w3 = broadcast(static_cast<uint32_t>(offset >> 32));
 }
 
-MFUGAKU_INLINE void philox_round(U32 key0, U32 key1, U32& w0, U32& w1, U32& w2, U32& w3) {
-  U32 high0, low0, high2, low2;
-  multiply_wide(w0, 0xd2511f53u, high0, low0);
-  multiply_wide(w2, 0xcd9e8d57u, high2, low2);
-  // The multiplication comes last: all else is done while it runs.
-  w0 = exclusive_or(high2, exclusive_or(w1, key0));
-  w2 = exclusive_or(high0, exclusive_or(w3, key1));
-  w1 = low2;
-  w3 = low0;
-}
-
-// The keys of all rounds.
-struct Keys {
-  uint32_t low[kRounds], high[kRounds];
-  MFUGAKU_INLINE explicit Keys(uint64_t seed) {
-    low[0] = static_cast<uint32_t>(seed);
-    high[0] = static_cast<uint32_t>(seed >> 32);
-    for (int round = 1; round < kRounds; ++round) {
-      low[round] = low[round - 1] + 0x9e3779b9u;
-      high[round] = high[round - 1] + 0xbb67ae85u;
-    }
-  }
-};
-
 template <typename Format, bool has_bias, bool has_residual> struct Dropout {
   using Element = typename Format::Element;
 
   const DropoutJob job;  // copies: what is written through job.out cannot change them
-  const Keys keys;
+  const PhiloxKeys keys;
   // Where the bias of each quarter of the group at hand begins; a quarter that a row ends in gets a copy of its own.
   const Element* bias[kWords];
   Element wrapped[kWords][kBlocks];
@@ -109,7 +85,7 @@ template <typename Format, bool has_bias, bool has_residual> struct Dropout {
     philox_begin(block, job.offset, a0, a1, a2, a3);
     philox_begin(block + static_cast<uint64_t>(width), job.offset, b0, b1, b2, b3);
 #pragma GCC unroll 10
-    for (int round = 0; round < kRounds; ++round) {
+    for (int round = 0; round < kPhiloxRounds; ++round) {
       const U32 key0 = broadcast(keys.low[round]), key1 = broadcast(keys.high[round]);
       philox_round(key0, key1, a0, a1, a2, a3);
       philox_round(key0, key1, b0, b1, b2, b3);
@@ -123,7 +99,7 @@ template <typename Format, bool has_bias, bool has_residual> struct Dropout {
     U32 w0, w1, w2, w3;
     philox_begin(static_cast<uint64_t>(begin / kWords + lane), job.offset, w0, w1, w2, w3);
 #pragma GCC unroll 10
-    for (int round = 0; round < kRounds; ++round)
+    for (int round = 0; round < kPhiloxRounds; ++round)
       philox_round(broadcast(keys.low[round]), broadcast(keys.high[round]), w0, w1, w2, w3);
     const int64_t used = kBlocks - lane < width ? kBlocks - lane : width;
     apply_part(begin, length, 0, lane, used, w0);

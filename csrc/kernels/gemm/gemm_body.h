@@ -1,0 +1,78 @@
+// The source of the gemm kernels over the names of vec/vec.h, compiled once per instruction set.
+#pragma once
+
+#include "kernels/gemm/gemm.h"
+#include "kernels/gemm/gemm_pack.h"
+#include "kernels/gemm/gemm_tile.h"
+
+namespace mfugaku::kernels {
+namespace {
+
+MFUGAKU_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+template <typename Format, bool is_a> void gemm_pack(const GemmPackJob& job, int64_t begin, int64_t end) {
+  using Element = typename Format::Element;
+  const int64_t width = is_a ? kTileRows : tile_columns();
+  const int64_t num_panels = (job.num_lanes + width - 1) / width;
+  for (int64_t index = begin; index < end; ++index) {
+    const int64_t batch = index / num_panels, lane = index % num_panels * width;
+    const PanelSource<Format> from = {
+        static_cast<const Element*>(job.matrix) + batch * job.batch_stride + lane * job.lane_stride, job.lane_stride,
+        job.depth_stride, least(width, job.num_lanes - lane), job.depth};
+    pack_panel(from, width, job.packed + index * width * job.depth);
+  }
+}
+
+template <typename Format> struct GemmTile {
+  using Element = typename Format::Element;
+  const GemmTileJob& job;
+  const float* a;
+  const float* b;
+  Element* out;
+  float* sums;
+
+  template <typename Part> void run(Part part) const {
+    const TileSide<Format> in_out = {out, job.out_row_stride}, no_start = {nullptr, 0};
+    const TileSide<Float32> in_sums = {sums, job.sums_row_stride};
+    if (job.is_first && job.is_last)
+      run_tile(a, PanelStep{}, b, job.depth, job.accumulate ? in_out : no_start, in_out, job.alpha, part);
+    else if (job.is_first)
+      run_tile(a, PanelStep{}, b, job.depth, job.accumulate ? in_out : no_start, in_sums, 1.0f, part);
+    else if (job.is_last)
+      run_tile(a, PanelStep{}, b, job.depth, in_sums, in_out, job.alpha, part);
+    else
+      run_tile(a, PanelStep{}, b, job.depth, in_sums, in_sums, 1.0f, part);
+  }
+};
+
+template <typename Format> void gemm_multiply(const GemmTileJob& job, int64_t begin, int64_t end) {
+  const int64_t width = tile_columns();
+  const int64_t num_row_tiles = (job.rows + kTileRows - 1) / kTileRows, num_panels = (job.columns + width - 1) / width;
+  for (int64_t index = begin; index < end; ++index) {
+    const int64_t panel = index / num_row_tiles, row = index % num_row_tiles * kTileRows;
+    const int64_t batch = panel / num_panels, column = panel % num_panels * width;
+    const GemmTile<Format> tile = {
+        job,
+        job.a + (batch * num_row_tiles * kTileRows + row) * job.depth,
+        job.b + panel * width * job.depth,
+        static_cast<typename Format::Element*>(job.out) + batch * job.out_batch_stride + row * job.out_row_stride + column,
+        job.sums + batch * job.sums_batch_stride + row * job.sums_row_stride + column,
+    };
+    const int64_t rows = least(kTileRows, job.rows - row), columns = least(width, job.columns - column);
+    if (rows == kTileRows && columns == width)
+      tile.run(WholeTile{});
+    else
+      tile.run(PartOfTile{rows, columns});
+  }
+}
+
+constexpr GemmKernels kGemm = {
+    kTileRows,
+    tile_columns,
+    {gemm_pack<Float32, true>, gemm_pack<BFloat16, true>, gemm_pack<Float16, true>},
+    {gemm_pack<Float32, false>, gemm_pack<BFloat16, false>, gemm_pack<Float16, false>},
+    {gemm_multiply<Float32>, gemm_multiply<BFloat16>, gemm_multiply<Float16>},
+};
+
+}  // namespace
+}  // namespace mfugaku::kernels

@@ -1,0 +1,8 @@
+#include "vec/neon.h"
+
+#define MFUGAKU_TILE_ROWS 8
+#include "kernels/gemm/gemm_body.h"
+
+namespace mfugaku::kernels {
+const GemmKernels gemm_neon = kGemm;
+}

@@ -1,0 +1,8 @@
+#include "vec/portable.h"
+
+#define MFUGAKU_TILE_ROWS 8
+#include "kernels/gemm/gemm_body.h"
+
+namespace mfugaku::kernels {
+const GemmKernels gemm_portable = kGemm;
+}
