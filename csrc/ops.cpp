@@ -7,6 +7,13 @@ STABLE_TORCH_LIBRARY(mfugaku, m) {
   m.def("bias_gelu(Tensor x, Tensor? bias) -> Tensor");
   m.def("bias_gelu_backward(Tensor gradient, Tensor x, Tensor? bias) -> Tensor");
   m.def("gemm(Tensor a, Tensor b, Tensor(a!) out, float alpha, bool accumulate) -> ()");
+  m.def(
+      "attention(Tensor query, Tensor key, Tensor value, float scale, bool is_causal, float p, int seed, int offset, "
+      "int first_head, int heads_of_model) -> (Tensor, Tensor)");
+  m.def(
+      "attention_backward(Tensor gradient, Tensor query, Tensor key, Tensor value, Tensor out, Tensor statistics, "
+      "float scale, bool is_causal, float p, int seed, int offset, int first_head, int heads_of_model) "
+      "-> (Tensor, Tensor, Tensor)");
   m.def("call_between_tiles(int function) -> ()");
   m.def("kernel_choices() -> str");
 }
@@ -15,6 +22,8 @@ STABLE_TORCH_LIBRARY_IMPL(mfugaku, CPU, m) {
   m.impl("dropout", TORCH_BOX(&mfugaku::ops::dropout));
   m.impl("bias_gelu", TORCH_BOX(&mfugaku::ops::bias_gelu));
   m.impl("bias_gelu_backward", TORCH_BOX(&mfugaku::ops::bias_gelu_backward));
+  m.impl("attention", TORCH_BOX(&mfugaku::ops::attention));
+  m.impl("attention_backward", TORCH_BOX(&mfugaku::ops::attention_backward));
   m.impl("gemm", TORCH_BOX(&mfugaku::ops::gemm));
 }
 

@@ -1,8 +1,7 @@
 #include "kernels/dropout/dropout.h"
 
-#include <cmath>
-
 #include "kernels/registry.h"
+#include "ops/probability.h"
 #include "ops/tiles.h"
 
 namespace mfugaku::ops {
@@ -25,8 +24,7 @@ Tensor dropout(const Tensor& x, const std::optional<Tensor>& bias, const std::op
   job.out = out.mutable_data_ptr();
   job.seed = static_cast<uint64_t>(seed);
   job.offset = static_cast<uint64_t>(offset);
-  const double threshold = std::nearbyint(p * 0x1p32);
-  job.threshold = threshold >= 0x1p32 ? ~0u : static_cast<uint32_t>(threshold);
+  job.threshold = threshold_of(p);
   job.scale = static_cast<float>(1.0 / (1.0 - p));
 
   const auto& kernels = kernels::chosen<kernels::DropoutKernels>();

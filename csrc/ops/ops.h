@@ -12,6 +12,7 @@
 
 #include <optional>
 #include <string>
+#include <tuple>
 
 namespace mfugaku::ops {
 
@@ -32,6 +33,19 @@ Tensor bias_gelu_backward(const Tensor& gradient, const Tensor& x, const std::op
 // and any strides; out [batch, rows, columns] of that dtype or float32, with contiguous rows or columns. With `accumulate`
 // alpha must be 1. out must not overlap a or b.
 void gemm(const Tensor& a, const Tensor& b, const Tensor& out, double alpha, bool accumulate);
+
+// Attention, see kernels/attention/attention.h: query [queries, batch, heads, width], key and value [keys, batch, key heads,
+// width] to out like query, and what the backward pass needs beside it: float32 [2, batch * heads, queries]. `first_head`: of
+// query among `heads_of_model`.
+std::tuple<Tensor, Tensor> attention(const Tensor& query, const Tensor& key, const Tensor& value, double scale,
+                                     bool is_causal, double p, int64_t seed, int64_t offset, int64_t first_head,
+                                     int64_t heads_of_model);
+
+// The gradients of query, key and value from that of out.
+std::tuple<Tensor, Tensor, Tensor> attention_backward(const Tensor& gradient, const Tensor& query, const Tensor& key,
+                                                      const Tensor& value, const Tensor& out, const Tensor& statistics,
+                                                      double scale, bool is_causal, double p, int64_t seed,
+                                                      int64_t offset, int64_t first_head, int64_t heads_of_model);
 
 // Lets the kernels call a function (its address; 0: none) between two tiles, from any of torch's threads: as
 // mfugaku_comm_poke, which lets communication in flight get on.

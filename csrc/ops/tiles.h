@@ -12,13 +12,16 @@ namespace mfugaku::ops {
 // What is called between two tiles, from any of torch's threads; null: nothing.
 extern std::atomic<void (*)()> between_tiles;
 
+inline void call_what_is_between() {
+  if (void (*const call)() = between_tiles.load(std::memory_order_relaxed)) call();
+}
+
 // Runs `body(begin, end)` over a range on torch's threads, in ranges of `tile`.
 template <typename Body> void run_in_tiles_of(int64_t count, int64_t tile, const Body& body) {
   torch::stable::parallel_for(0, count, tile, [&](int64_t first, int64_t last) {
-    void (*const call)() = between_tiles.load(std::memory_order_relaxed);
     for (int64_t begin = first; begin < last; begin += tile) {
       body(begin, std::min(begin + tile, last));
-      if (call != nullptr) call();
+      call_what_is_between();
     }
   });
 }

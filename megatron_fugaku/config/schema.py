@@ -6,9 +6,9 @@ Field names are Megatron's. Unknown keys are refused. Conditions between fields 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -103,6 +103,24 @@ class CommConfig(Section):
     """Communication between ranks."""
 
     wire_dtype: WireConfig = WireConfig()
+
+
+Implementation = Literal["auto", "kernel", "reference"]
+
+
+class KernelsConfig(Section):
+    """Compiled kernels or torch's own operators. ``kernels: reference`` stands for that choice of all of them."""
+
+    attention: Implementation = Field("auto", description="auto: the kernel, where it was built and torch was not "
+                                      "measured to be faster.")
+    bias_gelu: Implementation = "auto"
+    dropout: Implementation = "auto"
+    matmul: Implementation = Field("auto", description="Linear layers; on x86-64 auto leaves float32 to torch.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_for_all(cls, value: Any) -> Any:
+        return dict.fromkeys(cls.model_fields, value) if isinstance(value, str) else value
 
 
 class RecomputeConfig(Section):
@@ -249,6 +267,7 @@ class RunConfig(Section):
     model: ModelConfig
     parallel: ParallelConfig = ParallelConfig()
     comm: CommConfig = CommConfig()
+    kernels: KernelsConfig = KernelsConfig()
     recompute: RecomputeConfig = RecomputeConfig()
     train: TrainConfig
     optimizer: OptimizerConfig

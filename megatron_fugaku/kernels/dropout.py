@@ -18,25 +18,11 @@ from typing import Any
 
 import torch
 
-from megatron_fugaku.kernels.extension import can_run_on, define_operator, fake_like, sum_over_rows
+from megatron_fugaku.kernels.extension import define_operator, fake_like, runs_kernel, sum_over_rows
+from megatron_fugaku.kernels.philox import LOW, philox
 
 _GROUP, _WORDS = 256, 4
 _BLOCKS = _GROUP // _WORDS
-_LOW = 0xFFFFFFFF
-
-
-def _philox(block: torch.Tensor, seed: int, offset: int) -> list[torch.Tensor]:
-    """Return the four words of Philox4x32-10 for each block number, as int64 below 2^32."""
-    words = [block & _LOW, block >> 32, torch.full_like(block, offset & _LOW),
-             torch.full_like(block, offset >> 32 & _LOW)]
-    key0, key1 = seed & _LOW, seed >> 32 & _LOW
-    for _ in range(10):
-        # Products wrap to the right 64 bits; the mask behind the shift removes the copies of the sign.
-        product0, product2 = words[0] * 0xD2511F53, words[2] * 0xCD9E8D57
-        words = [(product2 >> 32 & _LOW) ^ words[1] ^ key0, product2 & _LOW,
-                 (product0 >> 32 & _LOW) ^ words[3] ^ key1, product0 & _LOW]
-        key0, key1 = key0 + 0x9E3779B9 & _LOW, key1 + 0xBB67AE85 & _LOW
-    return words
 
 
 def keep_mask(shape: tuple[int, ...] | torch.Size, p: float, seed: int, offset: int = 0) -> torch.Tensor:
@@ -49,8 +35,9 @@ def keep_mask(shape: tuple[int, ...] | torch.Size, p: float, seed: int, offset: 
     count = torch.Size(shape).numel()
     groups = torch.arange(-(-count // _GROUP))
     block = (groups[:, None] * _BLOCKS + torch.arange(_BLOCKS)).flatten()
-    words = torch.stack(_philox(block, seed, offset)).reshape(_WORDS, -1, _BLOCKS).transpose(0, 1)
-    return (words.reshape(-1)[:count] >= min(round(p * 2**32), _LOW)).reshape(shape)
+    counter = [block & LOW, block >> 32, *(torch.full_like(block, word) for word in (offset & LOW, offset >> 32 & LOW))]
+    words = torch.stack(philox(counter, seed)).reshape(_WORDS, -1, _BLOCKS).transpose(0, 1)
+    return (words.reshape(-1)[:count] >= min(round(p * 2**32), LOW)).reshape(shape)
 
 
 def reference(x: torch.Tensor, bias: torch.Tensor | None, residual: torch.Tensor | None, p: float, seed: int,
@@ -119,7 +106,7 @@ def bias_dropout_add(x: torch.Tensor, bias: torch.Tensor | None, residual: torch
         value = torch.nn.functional.dropout(value, p, training) if p == 1 else value
         return value if residual is None else residual + value
     seed = draw_seed(generator)
-    run = operator() if can_run_on(x, bias, residual) else None
+    run = operator() if runs_kernel("dropout", x, bias, residual) else None
     return (reference if run is None else run)(x, bias, residual, p, seed, 0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sysconfig
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +14,13 @@ from typing import Any
 import torch
 
 from megatron_fugaku.errors import EnvironmentError
+from megatron_fugaku.kernels.implementations import (
+    KERNEL,
+    OPERATORS,
+    explain_implementation,
+    prefers_kernel,
+    set_implementations,
+)
 from megatron_fugaku.native_library import BUILD_HERE, explain_foreign_build, load_library
 
 _NAME = "megatron_fugaku.kernels._ops"
@@ -98,13 +105,46 @@ def describe_kernels() -> list[KernelChoice]:
     return [KernelChoice(*line.split("\t")) for line in operators.kernel_choices().splitlines()]
 
 
-def define_operator(name: str, fake: Callable[..., torch.Tensor], backward: Callable[..., Any] | None = None,
-                    setup_context: Callable[..., None] | None = None) -> Callable[..., torch.Tensor] | None:
+#: The family of kernels behind an operator, where it has another name.
+_FAMILIES = {"matmul": "gemm"}
+
+
+def choose_implementations(kernels: Mapping[str, str]) -> None:
+    """Choose between kernels and torch for this process, as ``kernels`` of a configuration says.
+
+    Args:
+        kernels: see :func:`.implementations.set_implementations`.
+
+    Raises:
+        EnvironmentError: a kernel is asked for by name and was not built; see also :func:`load_operators`.
+    """
+    wanted = sorted(operator for operator, implementation in kernels.items() if implementation == KERNEL)
+    if wanted and load_operators() is None:
+        raise EnvironmentError(f"kernels.{wanted[0]} is {KERNEL!r}, and {_WHAT} was not built",
+                               "torch's own operators would run in its place", f"build it: {BUILD_HERE}; or leave auto",
+                               f"kernels.{wanted[0]}")
+    set_implementations(kernels)
+
+
+def explain_implementations(precision: str) -> dict[str, str]:
+    """Return what runs for each operator in a run of a precision, ``fp32`` or ``bf16``, and why.
+
+    Raises:
+        EnvironmentError: see :func:`load_operators`.
+    """
+    isa_of = {choice.op: choice.isa for choice in describe_kernels()}
+    dtype = {"fp32": "float32", "bf16": "bfloat16"}[precision]
+    return {operator: explain_implementation(operator, dtype, isa_of.get(_FAMILIES.get(operator, operator)))
+            for operator in OPERATORS}
+
+
+def define_operator(name: str, fake: Callable[..., Any], backward: Callable[..., Any] | None = None,
+                    setup_context: Callable[..., None] | None = None) -> Callable[..., Any] | None:
     """Give a compiled operator what torch needs beside its kernel, and return it; None without the extension.
 
     Args:
         name: as registered in C++, without the namespace.
-        fake: returns an empty tensor of the result's shape, dtype and strides for the operator's arguments.
+        fake: returns empty tensors of the results' shapes, dtypes and strides for the operator's arguments.
         backward, setup_context: as torch.library.register_autograd takes them.
     """
     operators = load_operators()
@@ -116,10 +156,12 @@ def define_operator(name: str, fake: Callable[..., torch.Tensor], backward: Call
     return getattr(operators, name).default
 
 
-def can_run_on(x: torch.Tensor, *others: torch.Tensor | None) -> bool:
-    """Return whether the kernels are for these tensors: on the CPU, one dtype of :data:`DTYPES` for all."""
+def runs_kernel(operator: str, x: torch.Tensor, *others: torch.Tensor | None) -> bool:
+    """Return whether the kernel of an operator is for these tensors, and was not chosen against: they are on the CPU,
+    of one dtype of :data:`DTYPES`."""
     return x.dtype in DTYPES and x.device.type == "cpu" and all(
-        other is None or (other.dtype == x.dtype and other.device == x.device) for other in others)
+        other is None or (other.dtype == x.dtype and other.device == x.device) for other in others) and prefers_kernel(
+            operator, str(x.dtype).removeprefix("torch."))
 
 
 def fake_like(x: torch.Tensor) -> torch.Tensor:

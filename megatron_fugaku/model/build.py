@@ -10,6 +10,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from megatron_fugaku.config import RunConfig, padded_vocab_size
 from megatron_fugaku.model.dropout import replace_embedding_dropout
 from megatron_fugaku.model.initialize import initialize_parameters
+from megatron_fugaku.model.linear import replace_output_layer
 from megatron_fugaku.model.spec import build_block_spec
 
 
@@ -45,6 +46,7 @@ def build_model_chunks(config: RunConfig, transformer_config: TransformerConfig,
             vp_stage=vp_stage,
         )
         replace_embedding_dropout(chunk)
+        replace_output_layer(chunk)
         initialize_parameters(chunk, model, config.train.seed)
         chunks.append(chunk)
     return chunks

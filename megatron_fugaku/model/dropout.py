@@ -11,7 +11,6 @@ from collections.abc import Callable
 import torch
 from megatron.core.fusions import fused_bias_dropout
 from megatron.core.models.gpt.gpt_model import GPTModel
-from megatron.core.transformer.dot_product_attention import DotProductAttention
 
 from megatron_fugaku.kernels.dropout import bias_dropout_add, dropout
 from megatron_fugaku.kernels.extension import load_operators
@@ -25,14 +24,6 @@ class Dropout(torch.nn.Dropout):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``x`` with elements dropped, or ``x`` itself in evaluation."""
         return dropout(x, self.p, self.training)
-
-
-class CoreAttention(DotProductAttention):
-    """megatron-core's attention with dropout of the probabilities by our operator."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.attention_dropout = choose_dropout(self.attention_dropout)
 
 
 def choose_dropout(module: torch.nn.Dropout) -> torch.nn.Dropout:

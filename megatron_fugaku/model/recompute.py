@@ -9,10 +9,11 @@ changes no bit of the loss.
 from __future__ import annotations
 
 import torch
-from megatron.core.tensor_parallel.layers import RowParallelLinear
+
+from megatron_fugaku.model.linear import RowLinear
 
 
-class LayerOutputLinear(RowParallelLinear):
+class LayerOutputLinear(RowLinear):
     """The linear layer at the end of a transformer layer."""
 
     def forward(self, input_: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:

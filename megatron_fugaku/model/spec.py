@@ -11,17 +11,27 @@ from megatron.core.transformer.spec_utils import ModuleSpec
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules
 from megatron.core.transformer.transformer_layer import TransformerLayer, TransformerLayerSubmodules
 
-from megatron_fugaku.model.dropout import CoreAttention, get_bias_dropout_add
+from megatron_fugaku.model.attention import CoreAttention
+from megatron_fugaku.model.dropout import get_bias_dropout_add
+from megatron_fugaku.model.linear import ColumnLinear, RowLinear
 from megatron_fugaku.model.norm import LayerNorm, RMSNorm
 from megatron_fugaku.model.recompute import LayerOutputLinear
 
 
 class CpuSpecProvider(LocalSpecProvider):
-    """megatron-core's own modules, with norms that work under sequence parallelism without Apex, and our dropout."""
+    """megatron-core's own modules, with norms that work under sequence parallelism without Apex, and our operators."""
 
     def layer_norm(self, rms_norm: bool = False, for_qk: bool = False) -> type:
         """Return the class of a norm."""
         return RMSNorm if rms_norm else LayerNorm
+
+    def column_parallel_linear(self) -> type:
+        """Return the class of a layer whose output is cut."""
+        return ColumnLinear
+
+    def row_parallel_linear(self) -> type:
+        """Return the class of a layer whose input is cut."""
+        return RowLinear
 
     def core_attention(self) -> type:
         """Return the class of the attention between the projections."""

@@ -130,9 +130,11 @@ class _Loop:
         world_size = torch.distributed.get_world_size()
         num_parameters = self._count_parameters()
         if self.is_main:
-            write_run_files(config, describe_run(config, world_size, num_parameters, self.vocab_size))
+            manifest = describe_run(config, world_size, num_parameters, self.vocab_size)
+            write_run_files(config, manifest)
+            kernels = ", ".join(f"{operator}: {choice}" for operator, choice in manifest["kernels"].items())
             print(f"{config.name}: {num_parameters:,} parameters, {config.tokens_per_step:,} tokens a step, run folder "
-                  f"{config.directory}", flush=True)
+                  f"{config.directory}\nkernels: {kernels}", flush=True)
             self.callbacks = [Console(config.num_steps, config.train.log_interval), MetricsFile(config.directory)]
             if config.logging.tensorboard:
                 self.callbacks.append(TensorBoard(config.directory, state.iteration))

@@ -15,6 +15,7 @@ import torch
 from megatron_fugaku import __version__, comm, patches
 from megatron_fugaku.atomic_file import write_text_atomically
 from megatron_fugaku.config import RunConfig, dump_config
+from megatron_fugaku.kernels.extension import explain_implementations
 
 _DISTRIBUTIONS = ("torch", "megatron-core", "numpy", "sentencepiece", "pydantic")
 
@@ -44,6 +45,7 @@ def describe_run(config: RunConfig, world_size: int, num_parameters: int, vocab_
         "num_parameters": num_parameters,
         "padded_vocab_size": vocab_size,
         "patches": patches.ledger(),
+        "kernels": explain_implementations(config.train.precision),
         "comm": {**comm.build_info(), "wire_dtype": comm.wire_formats()},
         "data_manifest": None if data_manifest is None else {
             "path": str(data_manifest), "sha256": hashlib.sha256(data_manifest.read_bytes()).hexdigest()},

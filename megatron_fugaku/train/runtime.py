@@ -13,6 +13,7 @@ from megatron_fugaku.comm.registration import placed_job
 from megatron_fugaku.config import RunConfig, data_parallel_size
 from megatron_fugaku.errors import EnvironmentError
 from megatron_fugaku.flight import FOLDER
+from megatron_fugaku.kernels.extension import choose_implementations
 
 PIPELINE_SEED_OFFSET = 100
 
@@ -26,6 +27,7 @@ def initialize_parallel(config: RunConfig) -> None:
     from megatron.core import parallel_state, tensor_parallel
 
     comm.set_wire_rules(",".join(f"{name}={wire}" for name, wire in config.comm.wire_dtype.model_dump().items()))
+    choose_implementations(config.kernels.model_dump())
     parallel = config.parallel
     if placed_job() is not None:
         placed_job().placement.check_layout(

@@ -13,6 +13,7 @@ from small_run import small_config
 from megatron_fugaku.config import build_config, dump_config, load_config
 from megatron_fugaku.config.load import merge, parse_override, parse_yaml
 from megatron_fugaku.errors import ConfigError
+from megatron_fugaku.kernels.implementations import OPERATORS
 
 
 def content(**sections) -> dict:
@@ -116,7 +117,7 @@ def test_an_override_that_is_not_yaml_names_its_key():
     ("recompute.granularity", "recompute_granularity"), ("train.train_iter", "train_iters"),
     ("optimizer.learning_rate", "here are: lr, "), ("data.manifests", "manifest"), ("checkpoint.saves", "save"),
     ("logging.tensor_board", "tensorboard"), ("launch.nodes", "num_nodes"), ("launch.pjm.elapsed", "elapse"),
-    ("launch.slurm.partitions", "partition"),
+    ("launch.slurm.partitions", "partition"), ("kernels.gemm", "matmul"),
 ])
 def test_unknown_keys_name_the_nearest(write, key, near):
     path = write("run.yaml", content())
@@ -136,13 +137,19 @@ def test_unknown_keys_name_the_nearest(write, key, near):
     ("data.data_path=[{a: 1}]", "data.data_path.0"), ("recompute.recompute_pipeline_stages=[-1]",
                                                       "recompute.recompute_pipeline_stages.0"),
     ("launch.environment={A: 1}", "launch.environment.A"), ("launch.pjm.rscgrp=5", "launch.pjm.rscgrp"),
-    ("checkpoint.save=5", "checkpoint.save"), ("logging.timeline_iterations=3", "logging.timeline_iterations"),
+    ("checkpoint.save=5", "checkpoint.save"),
+    ("kernels.matmul=mkl", "kernels.matmul"), ("logging.timeline_iterations=3", "logging.timeline_iterations"),
 ])
 def test_wrong_types_and_ranges_name_key_and_value(write, override, key):
     path = write("run.yaml", content())
     message = message_of(lambda: load_config(path, [override]))
     assert message.endswith(f"[{key}]")
     assert str(path) in message
+
+
+def test_one_word_chooses_for_all_operators(write):
+    chosen = load_config(write("run.yaml", content()), ["kernels=reference", "train.seed=1"]).kernels.model_dump()
+    assert chosen == dict.fromkeys(OPERATORS, "reference")
 
 
 @pytest.mark.parametrize("key", ["name", "model", "model.num_layers", "train.global_batch_size", "optimizer.lr"])

@@ -19,16 +19,24 @@ ISAS = ("avx512", "avx2", "sve", "neon", "portable")
 
 HASHES = """
 import hashlib, torch
+from megatron_fugaku.kernels.attention import attention
 from megatron_fugaku.kernels.bias_gelu import bias_gelu
 from megatron_fugaku.kernels.dropout import bias_dropout_add
+from megatron_fugaku.kernels.implementations import set_implementations
+from megatron_fugaku.kernels.matmul import multiply
 from megatron_fugaku.kernels.extension import describe_kernels
 torch.manual_seed(1)
+set_implementations({"matmul": "kernel"})
 digest = hashlib.sha256()
 for dtype in (torch.float32, torch.bfloat16, torch.float16):
     x, bias, residual = (torch.randn(*s).to(dtype).requires_grad_() for s in ((37, 111), (111,), (37, 111)))
     out = bias_gelu(bias_dropout_add(x, bias, residual, 0.2), bias)
     out.backward(torch.ones_like(out))
-    for t in (out, x.grad, residual.grad):
+    query, key, value = (torch.randn(70, 2, 3, 20).to(dtype).requires_grad_() for _ in range(3))
+    attended = attention(query, key, value, 0.2, p=0.1, seed=3)
+    attended.backward(torch.ones_like(attended))
+    product = multiply(query.detach()[:, 0].transpose(1, 2), value.detach()[:, 1])
+    for t in (out, x.grad, residual.grad, attended, query.grad, key.grad, value.grad, product):
         digest.update(t.detach().contiguous().view(torch.uint8).numpy().tobytes())
 print(",".join(choice.isa for choice in describe_kernels()), digest.hexdigest())
 """
@@ -59,7 +67,7 @@ def built():
 
 def test_choices_are_told_with_their_reason(built):
     choices = describe_kernels()
-    assert {choice.op for choice in choices} == {"reduce", "copy", "dropout", "bias_gelu"}
+    assert {choice.op for choice in choices} == {"reduce", "copy", "dropout", "bias_gelu", "gemm", "attention"}
     for choice in choices:
         assert choice.isa in ISAS
         assert choice.isa in choice.reason
@@ -82,7 +90,7 @@ def test_every_instruction_set_of_this_cpu_gives_the_same_bits(built):
 
 
 @pytest.mark.parametrize(("forced", "message"), [
-    ("dropuot=portable", r"There is no kernel 'dropuot'.*Choose among reduce, copy, dropout, bias_gelu and all.*"),
+    ("dropuot=portable", r"There is no kernel 'dropuot'.*Choose among reduce, copy, .*attention and all.*"),
     ("all=mmx", r"'mmx' is not an instruction set.*Choose among portable, avx2, avx512, neon and sve.*"),
     (f"dropout={'avx2' if platform.machine() == 'aarch64' else 'neon'}",
      r"This CPU has no (neon|avx2), which is chosen for dropout\. .*illegal instruction\. It has: .*"),

@@ -26,6 +26,8 @@ LAYOUTS = {
 }
 # Its modules differ from GPT's under tensor and pipeline parallelism only.
 LLAMA_LAYOUTS = {"tp2_pp2_dp2", "tp4_sp"}
+# Every product by the kernels, or nothing: by default it is what is faster on this machine.
+KERNELS = {4: {"tp4": {"matmul": "kernel"}, "tp4_sp": {"matmul": "kernel"}, "pp4": "reference"}}
 MODELS = {
     "gpt": {"num_layers": 8},
     "llama": {"num_layers": 8, "style": "llama", "num_query_groups": 4},
@@ -56,6 +58,8 @@ def one_rank(small_manifest, tmp_path_factory) -> dict[str, dict[int, float]]:
 def test_layouts_train_like_one_rank(world_size, one_rank, small_manifest, tmp_path):
     layouts = LAYOUTS[world_size]
     runs = {f"gpt_{name}": {"model": MODELS["gpt"], "parallel": layout} for name, layout in layouts.items()}
+    for name, kernels in KERNELS.get(world_size, {}).items():
+        runs[f"gpt_{name}_kernels"] = {**runs[f"gpt_{name}"], "kernels": kernels}
     for name in LLAMA_LAYOUTS & layouts.keys():
         runs[f"llama_{name}"] = {"model": MODELS["llama"], "parallel": layouts[name]}
     curves = train_layouts(tmp_path, small_manifest, world_size, runs)

@@ -9,6 +9,7 @@ import pytest
 from small_run import small_config
 
 from megatron_fugaku.config import build_config, load_config
+from megatron_fugaku.kernels.implementations import OPERATORS
 from megatron_fugaku.train.manifest import describe_run, write_run_files
 
 
@@ -29,6 +30,8 @@ def test_the_manifest_says_what_ran(config):
     assert manifest["data_manifest"]["sha256"] == hashlib.sha256(b"{}").hexdigest()
     assert manifest["machine"]["threads_per_rank"] >= 1
     assert manifest["comm"]["wire_dtype"] == {"tensor": "fp32", "data": "fp32"}
+    assert manifest["kernels"].keys() == set(OPERATORS)
+    assert all("(" in choice for choice in manifest["kernels"].values())
     assert manifest["command"]
 
 

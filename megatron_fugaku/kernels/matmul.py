@@ -1,0 +1,83 @@
+"""Matrix products with float32 sums, for float32, bfloat16 and float16.
+
+torch's own for the 16-bit types run in scalar loops on many CPUs. Here they are converted while they are packed for the
+kernel that serves float32. ``csrc/kernels/gemm/gemm.h`` says what is computed, to the bit.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import torch
+
+from megatron_fugaku.kernels.extension import define_operator, runs_kernel
+
+#: Below so many rows or columns packing costs more than it gains.
+_LEAST_SIDE = 4
+
+
+@functools.cache
+def operator() -> Callable[..., None] | None:
+    """Return ``mfugaku::gemm(a, b, out, alpha, accumulate)`` on [B, M, K], [B, K, N], [B, M, N], or None when it was
+    not built. It has no gradient: see :func:`matmul`."""
+    return define_operator("gemm", lambda a, b, out, alpha, accumulate: None)
+
+
+def reference(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor, alpha: float, accumulate: bool) -> None:
+    """What the operator computes, in plain torch and float32 sums."""
+    product = alpha * (a.to(torch.float32) @ b.to(torch.float32))
+    out.copy_(out + product if accumulate else product)
+
+
+def multiply_into(out: torch.Tensor, a: torch.Tensor, b: torch.Tensor, accumulate: bool = False) -> torch.Tensor:
+    """Set ``out`` to ``a @ b``, or add that to it, and return it. Nothing here is recorded for gradients.
+
+    Args:
+        out: [..., M, N], of the dtype of ``a`` or float32; contiguous along one of both. It overlaps neither.
+        a, b: [..., M, K] and [..., K, N] of one dtype, with the same leading dimensions: none or one.
+        accumulate: add.
+    """
+    run = operator() if runs_kernel("matmul", a, b) and min(out.shape[-2:], default=0) >= _LEAST_SIDE else None
+    if run is not None:
+        as_batch = (lambda x: x.detach()) if out.ndim == 3 else (lambda x: x.detach()[None])
+        run(as_batch(a), as_batch(b), as_batch(out), 1.0, accumulate)
+        return out
+    product = torch.matmul(a.to(out.dtype), b.to(out.dtype))
+    return out.add_(product) if accumulate else out.copy_(product)
+
+
+def multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return ``a @ b`` in their dtype: [..., M, K] and [..., K, N], see :func:`multiply_into`."""
+    if not runs_kernel("matmul", a, b) or operator() is None:
+        return torch.matmul(a, b)
+    return multiply_into(a.new_empty((*a.shape[:-1], b.shape[-1])), a, b)
+
+
+class _Matmul(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, a, b):
+        ctx.save_for_backward(a, b)
+        return multiply(a, b)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        a, b = ctx.saved_tensors
+        wants_a, wants_b = ctx.needs_input_grad
+        return (multiply(gradient, b.transpose(-1, -2)) if wants_a else None,
+                multiply(a.transpose(-1, -2), gradient) if wants_b else None)
+
+
+def matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return ``a @ b`` with gradients for both, once differentiable.
+
+    Args:
+        a: [M, K] or [B, M, K], floating.
+        b: [K, N] or [B, K, N] of the same dtype.
+
+    Raises:
+        ValueError: shapes do not fit.
+    """
+    if a.ndim != b.ndim or a.ndim not in (2, 3) or a.shape[-1] != b.shape[-2] or a.shape[:-2] != b.shape[:-2]:
+        raise ValueError(f"matrices of shapes {tuple(a.shape)} and {tuple(b.shape)} cannot be multiplied")
+    return _Matmul.apply(a, b)
