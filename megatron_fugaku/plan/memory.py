@@ -8,7 +8,8 @@ stage; a fixed allowance for the interpreter, libraries and MPI buffers.
 Not counted: page cache, fragmentation of the allocator, temporary buffers of a single operation.
 
 Activations per layer follow the term-by-term count of Korthikanti et al., "Reducing Activation Recomputation in Large
-Transformer Models" (arXiv:2205.05198), section 4, with the element size left open and dropout masks in the type of
+Transformer Models" (arXiv:2205.05198), section 4, with the element size left open. The kernels of attention and dropout
+keep neither scores nor masks. Where ``kernels`` of the run chooses torch's own, both are counted, masks in the type of
 the activations: torch's dropout on CPU multiplies by a mask of that type and keeps it.
 """
 
@@ -131,13 +132,13 @@ def _layer_activation_elements(config: RunConfig, granularity: str | None) -> fl
         return tokens * h / outer
     query = model.num_attention_heads * model.kv_channels
     key_value = 2 * model.num_query_groups * model.kv_channels
-    masks = 2 * (model.hidden_dropout > 0)
+    masks = 2 * (model.hidden_dropout > 0 and config.kernels.dropout == "reference")
     # Inputs of both norms and of both column-parallel matrices, and the two hidden dropout masks.
     elements = tokens * h * (4 + masks) / outer
     # Query, key, value; input of the output projection; inputs of the activation and of the second matrix.
     mlp = 4 * model.ffn_hidden_size if model.swiglu else 2 * model.ffn_hidden_size
     elements += tokens * (2 * query + key_value + mlp) / tp
-    if granularity != "selective":
+    if granularity != "selective" and config.kernels.attention == "reference":
         # Softmax output, dropout mask and dropout output.
         kept = 3 if model.attention_dropout > 0 else 1
         elements += tokens * model.seq_length * model.num_attention_heads * kept / tp
