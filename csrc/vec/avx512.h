@@ -78,6 +78,7 @@ MFUGAKU_INLINE F32 mul(F32 a, F32 b) { return _mm512_mul_ps(a, b); }
 MFUGAKU_INLINE F64 mul(F64 a, F64 b) { return _mm512_mul_pd(a, b); }
 MFUGAKU_INLINE F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }
 MFUGAKU_INLINE F32 fnma(F32 a, F32 b, F32 c) { return _mm512_fnmadd_ps(a, b, c); }
+MFUGAKU_INLINE void accumulate(F32& sum, F32 a, F32 b) { sum = fma(a, b, sum); }
 // The instructions return their second operand when either is a NaN.
 MFUGAKU_INLINE F32 at_least(F32 v, F32 bound) { return _mm512_max_ps(bound, v); }
 MFUGAKU_INLINE F32 at_most(F32 v, F32 bound) { return _mm512_min_ps(bound, v); }

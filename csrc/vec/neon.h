@@ -94,6 +94,7 @@ MFUGAKU_INLINE F32 mul(F32 a, F32 b) { return vmulq_f32(a, b); }
 MFUGAKU_INLINE F64 mul(F64 a, F64 b) { return vmulq_f64(a, b); }
 MFUGAKU_INLINE F32 fma(F32 a, F32 b, F32 c) { return vfmaq_f32(c, a, b); }
 MFUGAKU_INLINE F32 fnma(F32 a, F32 b, F32 c) { return vfmsq_f32(c, a, b); }
+MFUGAKU_INLINE void accumulate(F32& sum, F32 a, F32 b) { sum = fma(a, b, sum); }
 MFUGAKU_INLINE F32 at_least(F32 v, F32 bound) { return vmaxq_f32(v, bound); }
 MFUGAKU_INLINE F32 at_most(F32 v, F32 bound) { return vminq_f32(v, bound); }
 

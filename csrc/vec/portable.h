@@ -36,6 +36,7 @@ MFUGAKU_INLINE F32 mul(F32 a, F32 b) { return a * b; }
 MFUGAKU_INLINE F64 mul(F64 a, F64 b) { return a * b; }
 MFUGAKU_INLINE F32 fma(F32 a, F32 b, F32 c) { return __builtin_fmaf(a, b, c); }
 MFUGAKU_INLINE F32 fnma(F32 a, F32 b, F32 c) { return __builtin_fmaf(-a, b, c); }
+MFUGAKU_INLINE void accumulate(F32& sum, F32 a, F32 b) { sum = fma(a, b, sum); }
 MFUGAKU_INLINE F32 at_least(F32 v, F32 bound) { return bound > v ? bound : v; }
 MFUGAKU_INLINE F32 at_most(F32 v, F32 bound) { return bound < v ? bound : v; }
 

@@ -65,6 +65,14 @@ MFUGAKU_INLINE F32 mul(F32 a, F32 b) { return svmul_f32_x(svptrue_b32(), a, b); 
 MFUGAKU_INLINE F64 mul(F64 a, F64 b) { return svmul_f64_x(svptrue_b64(), a, b); }
 MFUGAKU_INLINE F32 fma(F32 a, F32 b, F32 c) { return svmla_f32_x(svptrue_b32(), c, a, b); }
 MFUGAKU_INLINE F32 fnma(F32 a, F32 b, F32 c) { return svmls_f32_x(svptrue_b32(), c, a, b); }
+#if defined(__clang__)
+MFUGAKU_INLINE void accumulate(F32& sum, F32 a, F32 b) { sum = fma(a, b, sum); }
+#else
+// Left to itself gcc 12 overwrites an operand instead, in chains of many sums, and then has to copy it before.
+MFUGAKU_INLINE void accumulate(F32& sum, F32 a, F32 b) {
+  asm("fmla %0.s, %1/m, %2.s, %3.s" : "+w"(sum) : "Upl"(svptrue_b32()), "w"(a), "w"(b));
+}
+#endif
 MFUGAKU_INLINE F32 at_least(F32 v, F32 bound) { return svmax_f32_x(svptrue_b32(), v, bound); }
 MFUGAKU_INLINE F32 at_most(F32 v, F32 bound) { return svmin_f32_x(svptrue_b32(), v, bound); }
 

@@ -6,7 +6,7 @@
 //   load(Format, p, count)   elements of a storage format as F32 (F64 for Float64). `count` is All, or First{n}, which
 //   store(Format, p, v, count)   touches the first n elements only and fills the other lanes with zero. p need not be
 //                            aligned. Narrowing rounds to nearest even and ignores flush-to-zero; a NaN stays a NaN.
-//   broadcast add sub mul    fma(a, b, c) = a * b + c and fnma(a, b, c) = c - a * b round once
+//   broadcast add sub mul    fma(a, b, c) = a * b + c and fnma(a, b, c) = c - a * b round once; accumulate(c, a, b): c = fma(a, b, c)
 //   at_least at_most         at_least(v, bound) = max(v, bound); a NaN in v stays
 //   interleave(a, b, low, high)   a0 b0 a1 b1 ... : the first half of it in low, the second in high
 //   as_u32 as_f32 exclusive_or shift_left<bits> count_from(n)   count_from: n, n + 1, n + 2, ... modulo 2^32
@@ -23,7 +23,6 @@
 #include <cstdint>
 
 #define MFUGAKU_INLINE __attribute__((always_inline)) inline
-#define MFUGAKU_INLINE_LAMBDA __attribute__((always_inline))
 
 namespace mfugaku::vec {
 

@@ -28,28 +28,40 @@ struct QueryGradient {
     return not_below(count_from(static_cast<uint32_t>(query)),
                      broadcast(row < num_keys ? static_cast<uint32_t>(first) : ~0u));
   }
-  template <bool has_dropout>
+  // Rows that all queries of the vector see, in whole groups.
+  MFUGAKU_INLINE int64_t num_clear() const {
+    const int64_t last = query + job.num_keys - job.num_queries;
+    return (job.is_causal ? least(num_keys, most(0, last + 1 - key)) : num_keys) / kRows * kRows;
+  }
+  template <bool has_dropout, bool is_masked>
   MFUGAKU_INLINE void one(int64_t row, F32 scale, F32 by, F32 inverse, F32 projection, U32 word) const {
     float* const at = scores + row * tile_columns();
-    const F32 p = keep(sees(row), mul(power(load(Float32{}, at, All{}), scale, by), inverse));
+    F32 p = mul(power(load(Float32{}, at, All{}), scale, by), inverse);
+    if (is_masked) p = keep(sees(row), p);
     F32 product = load(Float32{}, products + row * tile_columns(), All{});
     if (has_dropout) product = keep(not_below(word, broadcast(job.threshold)), mul(product, broadcast(job.keep_scale)));
     store(Float32{}, at, mul(p, sub(product, projection)), All{});
   }
-  template <bool has_dropout> void run(F32 by, F32 inverse, F32 projection) const {
+  template <bool has_dropout, bool is_masked>
+  MFUGAKU_INLINE void run_rows(int64_t begin, int64_t end, F32 by, F32 inverse, F32 projection) const {
     const F32 scale = broadcast(job.scale);
-    for (int64_t row = 0; row < num_keys; row += kRows) {
+    for (int64_t row = begin; row < end; row += kRows) {
       U32 a0 = broadcast(0u), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
       if (has_dropout) words.two(query, (key + row) / kWordsOfPhilox, a0, a1, a2, a3, b0, b1, b2, b3);
-      one<has_dropout>(row, scale, by, inverse, projection, a0);
-      one<has_dropout>(row + 1, scale, by, inverse, projection, a1);
-      one<has_dropout>(row + 2, scale, by, inverse, projection, a2);
-      one<has_dropout>(row + 3, scale, by, inverse, projection, a3);
-      one<has_dropout>(row + 4, scale, by, inverse, projection, b0);
-      one<has_dropout>(row + 5, scale, by, inverse, projection, b1);
-      one<has_dropout>(row + 6, scale, by, inverse, projection, b2);
-      one<has_dropout>(row + 7, scale, by, inverse, projection, b3);
+      one<has_dropout, is_masked>(row, scale, by, inverse, projection, a0);
+      one<has_dropout, is_masked>(row + 1, scale, by, inverse, projection, a1);
+      one<has_dropout, is_masked>(row + 2, scale, by, inverse, projection, a2);
+      one<has_dropout, is_masked>(row + 3, scale, by, inverse, projection, a3);
+      one<has_dropout, is_masked>(row + 4, scale, by, inverse, projection, b0);
+      one<has_dropout, is_masked>(row + 5, scale, by, inverse, projection, b1);
+      one<has_dropout, is_masked>(row + 6, scale, by, inverse, projection, b2);
+      one<has_dropout, is_masked>(row + 7, scale, by, inverse, projection, b3);
     }
+  }
+  template <bool has_dropout> void run(F32 by, F32 inverse, F32 projection) const {
+    const int64_t clear = num_clear();
+    run_rows<has_dropout, false>(0, clear, by, inverse, projection);
+    run_rows<has_dropout, true>(clear, num_keys, by, inverse, projection);
   }
 };
 
@@ -128,15 +140,7 @@ struct KeyGradient {
   }
   MFUGAKU_INLINE void put_factors(F32 f0, F32 f1, F32 f2, F32 f3, int64_t row, int64_t first) const {
     const int64_t columns = tile_columns(), width = lanes();
-    F32 a0, a1, a2, a3, b0, b1, b2, b3;
-    interleave(f0, f2, a0, a1);
-    interleave(f1, f3, a2, a3);
-    interleave(a0, a2, b0, b1);
-    interleave(a1, a3, b2, b3);
-    store(Float32{}, transposed, b0, All{});
-    store(Float32{}, transposed + width, b1, All{});
-    store(Float32{}, transposed + 2 * width, b2, All{});
-    store(Float32{}, transposed + 3 * width, b3, All{});
+    interleave_four(f0, f1, f2, f3, transposed);
     const int64_t begin = most(first, key) - first, end = least(first + kWordsOfPhilox, key + columns) - first;
     const int64_t num_rows = least(width, num_queries - row);
     float* to = factors + row * columns + first - key;
@@ -150,27 +154,41 @@ struct KeyGradient {
   }
 
   // scores: probabilities after dropout; products: d, but for the scale.
-  template <bool has_dropout> MFUGAKU_INLINE void one(int64_t row, int64_t lane) const {
-    const int64_t at = row * tile_columns() + lane, of = head * job.num_queries + query + row;
-    const F32 by = broadcast(-job.scale * job.statistics[of]);
-    const F32 inverse = broadcast(job.statistics[job.num_heads * job.num_queries + of]);
-    F32 p = mul(power(load(Float32{}, scores + at, All{}), broadcast(job.scale), by), inverse);
-    if (job.is_causal)
-      p = keep(not_below(broadcast(static_cast<uint32_t>(query + row + job.num_keys - job.num_queries)),
-                         count_from(static_cast<uint32_t>(key + lane))), p);
-    F32 product = load(Float32{}, products + at, All{});
+  template <bool has_dropout, bool is_masked>
+  MFUGAKU_INLINE void one(int64_t at, int64_t lane, F32 scale, F32 by, F32 inverse, F32 projection, U32 last) const {
+    F32 p = mul(power(load(Float32{}, scores + at + lane, All{}), scale, by), inverse);
+    if (is_masked) p = keep(not_below(last, count_from(static_cast<uint32_t>(key + lane))), p);
+    F32 product = load(Float32{}, products + at + lane, All{});
     F32 dropped = p;
     if (has_dropout) {
-      const F32 factor = load(Float32{}, factors + at, All{});
+      const F32 factor = load(Float32{}, factors + at + lane, All{});
       product = mul(product, factor);
       dropped = mul(p, factor);
     }
-    store(Float32{}, scores + at, dropped, All{});
-    store(Float32{}, products + at, mul(p, sub(product, broadcast(job.projection[of]))), All{});
+    store(Float32{}, scores + at + lane, dropped, All{});
+    store(Float32{}, products + at + lane, mul(p, sub(product, projection)), All{});
+  }
+  template <bool has_dropout, bool is_masked> void run_rows(int64_t begin, int64_t end) const {
+    const int64_t width = lanes(), columns = tile_columns(), first = head * job.num_queries + query;
+    const float *const high = job.statistics + first, *const inverses = high + job.num_heads * job.num_queries;
+    const float* const projections = job.projection + first;
+    const float scale = job.scale;
+    for (int64_t row = begin; row < end; ++row) {
+      const F32 scales = broadcast(scale), by = broadcast(-scale * high[row]), inverse = broadcast(inverses[row]);
+      const F32 projection = broadcast(projections[row]);
+      // The last key that the query sees.
+      const U32 last = broadcast(static_cast<uint32_t>(query + row + job.num_keys - job.num_queries));
+      one<has_dropout, is_masked>(row * columns, 0, scales, by, inverse, projection, last);
+      one<has_dropout, is_masked>(row * columns, width, scales, by, inverse, projection, last);
+      one<has_dropout, is_masked>(row * columns, 2 * width, scales, by, inverse, projection, last);
+    }
   }
   template <bool has_dropout> void run() const {
-    for (int64_t row = 0; row < num_queries; ++row)
-      for (int64_t lane = 0; lane < tile_columns(); lane += lanes()) one<has_dropout>(row, lane);
+    // From this row on queries see all keys of the panel.
+    const int64_t clear = key + tile_columns() - 1 - (job.num_keys - job.num_queries) - query;
+    const int64_t masked = job.is_causal ? least(num_queries, most(0, clear)) : 0;
+    run_rows<has_dropout, true>(0, masked);
+    run_rows<has_dropout, false>(masked, num_queries);
   }
 };
 

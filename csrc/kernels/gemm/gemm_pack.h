@@ -1,6 +1,8 @@
 // Packs a matrix into panels, over the names of vec/vec.h. See gemm.h.
 #pragma once
 
+#include <cstddef>
+
 #include "kernels/gemm/gemm_tile.h"
 
 namespace mfugaku::kernels {
@@ -16,17 +18,18 @@ template <typename Format> struct PanelSource {
   int64_t lane_stride, depth_stride, num_lanes, depth;
 };
 
-// Vectors of `kRows` lanes of the matrix, whose depth is contiguous, as kRows vectors of [depth, lane]: a perfect shuffle of
-// both halves for each bit of the number of rows.
+// One vector of a lane's depth; zeros for a lane that does not exist.
 template <typename Format, typename Count>
-MFUGAKU_INLINE void load_transposed(const PanelSource<Format>& from, int64_t lane, int64_t k, Count count, float* out) {
-  const auto row = [&](int64_t r) MFUGAKU_INLINE_LAMBDA {
-    return lane + r < from.num_lanes ? load(Format{}, from.first + (lane + r) * from.lane_stride + k, count)
-                                     : broadcast(0.0f);
-  };
+MFUGAKU_INLINE F32 load_lane(const PanelSource<Format>& from, int64_t lane, int64_t k, Count count) {
+  return lane < from.num_lanes ? load(Format{}, from.first + lane * from.lane_stride + k, count) : broadcast(0.0f);
+}
+
+// Four vectors of lanes whose depth is contiguous, as [depth, lane]: a perfect shuffle of both halves for each bit of the
+// number of lanes.
+MFUGAKU_INLINE void interleave_four(F32 v0, F32 v1, F32 v2, F32 v3, float* out) {
   F32 a0, a1, a2, a3, b0, b1, b2, b3;
-  interleave(row(0), row(2), a0, a1);
-  interleave(row(1), row(3), a2, a3);
+  interleave(v0, v2, a0, a1);
+  interleave(v1, v3, a2, a3);
   interleave(a0, a2, b0, b1);
   interleave(a1, a3, b2, b3);
   const int64_t width = lanes();
@@ -36,7 +39,45 @@ MFUGAKU_INLINE void load_transposed(const PanelSource<Format>& from, int64_t lan
   store(Float32{}, out + 3 * width, b3, All{});
 }
 
-// Depth is contiguous: groups of lanes are transposed, through a buffer since a panel is wider than a group.
+template <typename Format, typename Count>
+MFUGAKU_INLINE void transpose_four(const PanelSource<Format>& from, int64_t lane, int64_t k, Count count, float* out) {
+  interleave_four(load_lane(from, lane, k, count), load_lane(from, lane + 1, k, count), load_lane(from, lane + 2, k, count),
+                  load_lane(from, lane + 3, k, count), out);
+}
+
+// The same of the first eight lanes.
+template <typename Format, typename Count>
+MFUGAKU_INLINE void transpose_eight(const PanelSource<Format>& from, int64_t k, Count count, float* out) {
+  F32 a0, a1, a2, a3, a4, a5, a6, a7;
+  interleave(load_lane(from, 0, k, count), load_lane(from, 4, k, count), a0, a1);
+  interleave(load_lane(from, 1, k, count), load_lane(from, 5, k, count), a2, a3);
+  interleave(load_lane(from, 2, k, count), load_lane(from, 6, k, count), a4, a5);
+  interleave(load_lane(from, 3, k, count), load_lane(from, 7, k, count), a6, a7);
+  // What is left is the shuffle of four, for each half.
+  interleave_four(a0, a2, a4, a6, out);
+  interleave_four(a1, a3, a5, a7, out + 4 * lanes());
+}
+
+template <typename Format, typename Count>
+MFUGAKU_INLINE void transpose_tile(const PanelSource<Format>& from, int64_t k, Count count, float* out) {
+  if constexpr (kTileRows == 8)
+    transpose_eight(from, k, count, out);
+  else
+    transpose_four(from, 0, k, count, out);
+}
+
+// Depth is contiguous, and the panel is a tile wide: it is what the shuffles give.
+template <typename Format> void pack_tile(const PanelSource<Format>& from, float* packed) {
+  const int64_t width = lanes();
+  int64_t k = 0;
+  for (; k + width <= from.depth; k += width) transpose_tile(from, k, All{}, packed + k * kTileRows);
+  if (k == from.depth) return;
+  alignas(64) float rest[kTileRows * kMostLanes];
+  transpose_tile(from, k, First{from.depth - k}, rest);
+  __builtin_memcpy(packed + k * kTileRows, rest, static_cast<size_t>((from.depth - k) * kTileRows) * sizeof(float));
+}
+
+// Depth is contiguous, and the panel is wider: groups of lanes are transposed, through a buffer.
 template <typename Format> void pack_rows(const PanelSource<Format>& from, int64_t panel_width, float* packed) {
   alignas(64) float transposed[kGroup * kMostLanes];
   const int64_t width = lanes();
@@ -44,18 +85,31 @@ template <typename Format> void pack_rows(const PanelSource<Format>& from, int64
     for (int64_t k = 0; k < from.depth; k += width) {
       const int64_t count = from.depth - k < width ? from.depth - k : width;
       if (count == width)
-        load_transposed(from, lane, k, All{}, transposed);
+        transpose_four(from, lane, k, All{}, transposed);
       else
-        load_transposed(from, lane, k, First{count}, transposed);
+        transpose_four(from, lane, k, First{count}, transposed);
       float* to = packed + k * panel_width + lane;
       for (int64_t i = 0; i < count; ++i, to += panel_width)
         __builtin_memcpy(to, transposed + kGroup * i, kGroup * sizeof(float));
     }
 }
 
+// Lanes are contiguous, and all of the panel exist.
+template <typename Format, typename Count>
+MFUGAKU_INLINE void pack_whole_columns(const PanelSource<Format>& from, int64_t panel_width, Count count, float* packed) {
+  for (int64_t k = 0; k < from.depth; ++k)
+    for (int64_t lane = 0; lane < panel_width; lane += lanes())
+      store(Float32{}, packed + k * panel_width + lane,
+            load(Format{}, from.first + k * from.depth_stride + lane, count), count);
+}
+
 // Lanes are contiguous.
 template <typename Format> void pack_columns(const PanelSource<Format>& from, int64_t panel_width, float* packed) {
   const int64_t width = lanes();
+  if (from.num_lanes == panel_width && panel_width % width == 0)
+    return pack_whole_columns(from, panel_width, All{}, packed);
+  if (from.num_lanes == panel_width && panel_width < width)
+    return pack_whole_columns(from, panel_width, First{panel_width}, packed);
   for (int64_t k = 0; k < from.depth; ++k)
     for (int64_t lane = 0; lane < panel_width; lane += width)
       store_part(Float32{}, packed + k * panel_width + lane,
@@ -74,7 +128,9 @@ template <typename Format> void pack_any(const PanelSource<Format>& from, int64_
 }
 
 template <typename Format> void pack_panel(const PanelSource<Format>& from, int64_t panel_width, float* packed) {
-  if (from.depth_stride == 1 && panel_width % kGroup == 0)
+  if (from.depth_stride == 1 && panel_width == kTileRows)
+    pack_tile(from, packed);
+  else if (from.depth_stride == 1 && panel_width % kGroup == 0)
     pack_rows(from, panel_width, packed);
   else if (from.lane_stride == 1)
     pack_columns(from, panel_width, packed);

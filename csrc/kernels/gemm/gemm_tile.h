@@ -82,29 +82,28 @@ void run_tile(const float* a, Step a_step, const float* b, int64_t depth, TileSi
     MFUGAKU_EACH_ROW(MFUGAKU_BEGIN)
 #undef MFUGAKU_BEGIN
   }
-#define MFUGAKU_STEP(r)                                                                          \
-  {                                                                                              \
-    const F32 x = broadcast(ak[r]);                                                              \
-    c##r##0 = fma(x, b0, c##r##0), c##r##1 = fma(x, b1, c##r##1), c##r##2 = fma(x, b2, c##r##2); \
+#define MFUGAKU_ADD(r)                                                                  \
+  {                                                                                     \
+    const F32 x = broadcast(ak[r]);                                                     \
+    accumulate(c##r##0, x, b0), accumulate(c##r##1, x, b1), accumulate(c##r##2, x, b2); \
   }
-#define MFUGAKU_STEPS(k)                                                                              \
-  {                                                                                                   \
-    const float* const ak = a + (k) * a_step;                                                      \
-    const F32 b0 = load(Float32{}, b + 3 * (k) * width, All{});                                       \
-    const F32 b1 = load(Float32{}, b + (3 * (k) + 1) * width, All{});                                 \
-    const F32 b2 = load(Float32{}, b + (3 * (k) + 2) * width, All{});                                 \
-    MFUGAKU_EACH_ROW(MFUGAKU_STEP)                                                                    \
+#define MFUGAKU_STEP(k)                                               \
+  {                                                                   \
+    const float* const ak = a + (k) * a_step;                         \
+    const F32 b0 = load(Float32{}, b + 3 * (k) * width, All{});       \
+    const F32 b1 = load(Float32{}, b + (3 * (k) + 1) * width, All{}); \
+    const F32 b2 = load(Float32{}, b + (3 * (k) + 2) * width, All{}); \
+    MFUGAKU_EACH_ROW(MFUGAKU_ADD)                                     \
   }
-  int64_t left = depth;
-  for (; left >= 2; left -= 2) {
-    MFUGAKU_STEPS(0)
-    MFUGAKU_STEPS(1)
+  for (int64_t left = depth / 2; left != 0; --left) {
+    MFUGAKU_STEP(0)
+    MFUGAKU_STEP(1)
     a += 2 * a_step;
     b += 6 * width;
   }
-  if (left > 0) MFUGAKU_STEPS(0)
-#undef MFUGAKU_STEPS
+  if (depth % 2 != 0) MFUGAKU_STEP(0)
 #undef MFUGAKU_STEP
+#undef MFUGAKU_ADD
   const F32 factor = broadcast(alpha);
 #define MFUGAKU_END(r)                                                 \
   if (r < part.rows()) {                                               \
