@@ -167,6 +167,12 @@ template <typename Family, typename Check> void for_every_isa(Check check) {
   }
 }
 
+// Everything that is run on one instruction set must give these bits on the others.
+inline uint64_t fingerprint(const std::vector<float>& values, uint64_t state = 14695981039346656037ull) {
+  for (const float v : values) state = (state ^ (v != v ? 0x7fc00000u : bit_cast<uint32_t>(v))) * 1099511628211ull;
+  return state;
+}
+
 // While one lives, the CPU flushes subnormal numbers to zero.
 class FlushToZero {
  public:

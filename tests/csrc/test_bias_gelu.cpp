@@ -25,12 +25,6 @@ BiasGeluJob job_of(const void* x, const void* bias, int64_t num_columns, const v
   return {x, bias, num_columns, gradient, out};
 }
 
-// Everything that is run on one instruction set must give these bits on the others.
-uint64_t fingerprint(const std::vector<float>& values, uint64_t state = 14695981039346656037ull) {
-  for (const float v : values) state = (state ^ (v != v ? 0x7fc00000u : bit_cast<uint32_t>(v))) * 1099511628211ull;
-  return state;
-}
-
 std::vector<float> probes() {
   std::vector<float> values;
   for (double v = -20; v <= 20; v += 1.0 / 1024) values.push_back(static_cast<float>(v));
