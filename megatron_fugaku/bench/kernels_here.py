@@ -1,0 +1,115 @@
+"""``mfugaku bench kernels --target here``: our operators against torch's own, on this machine's CPU.
+
+Both run on one thread, one after the other in every round; the least CPU time of a call counts. Shapes are those of one
+rank of the 13B run, cut to a fraction of their rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from megatron_fugaku.bench.records import Record, render_columns
+from megatron_fugaku.kernels.attention import attention
+from megatron_fugaku.kernels.bias_gelu import bias_gelu
+from megatron_fugaku.kernels.dropout import bias_dropout_add, dropout
+from megatron_fugaku.kernels.implementations import set_implementations
+from megatron_fugaku.kernels.matmul import multiply
+
+_HEADS, _WIDTH, _HIDDEN, _ROWS = 6, 144, 5184, 512
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison: what we do and what torch does for the same, and the least ratio asked for."""
+
+    name: str
+    ours: Callable[[], object]
+    torchs: Callable[[], object]
+    target: float
+
+
+def _products(dtype: torch.dtype) -> Iterator[Case]:
+    name = str(dtype).removeprefix("torch.")
+    query, key = (torch.randn(_ROWS, _HEADS, _WIDTH).to(dtype).transpose(0, 1) for _ in range(2))
+    probabilities = torch.randn(_HEADS, _ROWS, _ROWS).to(dtype)
+    x, weight = torch.randn(_ROWS, _HIDDEN // 6).to(dtype), torch.randn(_HIDDEN // 2, _HIDDEN // 6).to(dtype)
+    half = dtype is not torch.float32
+    for what, a, b, target in (("QK^T", query, key.transpose(1, 2), 2.0), ("PV", probabilities, key, 1.15),
+                               ("P^T dO", probabilities.transpose(1, 2), key, 1.0), ("linear", x, weight.t(), 1.0)):
+        yield Case(f"{what} {name}", lambda a=a, b=b: multiply(a, b), lambda a=a, b=b: torch.matmul(a, b),
+                   10.0 if half and what != "linear" else target)
+
+
+def _attention(dtype: torch.dtype, p: float) -> Iterator[Case]:
+    name = f"{str(dtype).removeprefix('torch.')}{', dropout 0.1' if p else ''}"
+    inputs = [torch.randn(1024, 1, 2, _WIDTH).to(dtype).requires_grad_() for _ in range(3)]
+    gradient = torch.randn(1024, 1, 2, _WIDTH).to(dtype)
+
+    def ours(*x):
+        return attention(*x, 1 / 12, p=p, seed=1)
+
+    def torchs(*x):
+        heads_first = [each.permute(1, 2, 0, 3) for each in x]
+        return functional.scaled_dot_product_attention(*heads_first, is_causal=True, dropout_p=p).permute(2, 0, 1, 3)
+
+    detached = [x.detach() for x in inputs]
+    yield Case(f"attention {name}", lambda: ours(*detached), lambda: torchs(*detached), 1.0)
+    yield Case(f"attention forward and backward {name}", lambda: torch.autograd.grad(ours(*inputs), inputs, gradient),
+               lambda: torch.autograd.grad(torchs(*inputs), inputs, gradient), 1.0)
+
+
+def _elementwise() -> Iterator[Case]:
+    x, bias, residual = torch.randn(_ROWS, _HIDDEN), torch.randn(_HIDDEN), torch.randn(_ROWS, _HIDDEN)
+    yield Case("bias + GELU float32", lambda: bias_gelu(x, bias), lambda: functional.gelu(x + bias, approximate="tanh"),
+               6.0)
+    yield Case("dropout float32", lambda: dropout(x, 0.1), lambda: functional.dropout(x, 0.1), 10.0)
+    yield Case("bias + dropout + residual float32", lambda: bias_dropout_add(x, bias, residual, 0.1),
+               lambda: residual + functional.dropout(x + bias, 0.1), 10.0)
+
+
+def list_cases() -> Iterator[Case]:
+    """Yield all cases."""
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        yield from _products(dtype)
+    for dtype in (torch.float32, torch.bfloat16):
+        for p in (0.0, 0.1):
+            yield from _attention(dtype, p)
+    yield from _elementwise()
+
+
+def _cpu_time(call: Callable[[], object]) -> float:
+    begin = time.process_time()
+    call()
+    return time.process_time() - begin
+
+
+def measure(words: Iterable[str] = (), num_rounds: int = 5) -> list[Record]:
+    """Return a record for each case whose name contains one of the words, or for all; the kernels run everywhere, also
+    where ``auto`` would leave the work to torch."""
+    words, records, before = tuple(words), [], torch.get_num_threads()
+    torch.set_num_threads(1)
+    set_implementations("kernel")
+    try:
+        for case in list_cases():
+            if words and not any(word in case.name for word in words):
+                continue
+            case.ours()
+            times = [(_cpu_time(case.ours), _cpu_time(case.torchs)) for _ in range(num_rounds)]
+            ours, torchs = (min(column) for column in zip(*times, strict=True))
+            records.append(Record("kernels", case.name, "cpu_time_per_call", ours, "s", "torch", torchs, case.target))
+    finally:
+        set_implementations("auto")
+        torch.set_num_threads(before)
+    return records
+
+
+def render_table(records: Iterable[Record]) -> str:
+    """Return a line for each record."""
+    return render_columns(("case", "ours, ms", "torch, ms", "ratio", "target", ""),
+                          [(r.case, f"{1e3 * r.value:.2f}", f"{1e3 * r.peer_value:.2f}", f"{r.ratio:.2f}",
+                            f"{r.target:g}", "" if r.ok else "below") for r in records])
