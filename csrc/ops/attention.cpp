@@ -70,8 +70,7 @@ kernels::AttentionJob job_of(const Tensor& query, const Tensor& key, const Tenso
 }
 
 kernels::AttentionPlan plan_of(const kernels::AttentionJob& job, const Tensor& query) {
-  const auto storage =
-      by_type(query, kernels::Storage::Float32, kernels::Storage::BFloat16, kernels::Storage::Float16);
+  const auto storage = by_type(query, kernels::Storage::Float32, kernels::Storage::BFloat16, kernels::Storage::Float16);
   return {kernels::chosen<kernels::AttentionKernels>(), job, storage,
           static_cast<int64_t>(torch::stable::get_num_threads())};
 }
@@ -111,7 +110,9 @@ std::tuple<Tensor, Tensor, Tensor> attention_backward(const Tensor& gradient, co
   kernels::AttentionJob job = job_of(q, k, v, scale, is_causal, p, seed, offset, first_head, heads_of_model);
   STD_TORCH_CHECK(s.scalar_type() == ScalarType::Float && s.numel() == 2 * job.num_heads * job.num_queries,
                   "statistics must be those of the forward pass.");
-  const auto like = [](const Tensor& x) { return torch::stable::new_empty(x, {x.size(0), x.size(1), x.size(2), x.size(3)}); };
+  const auto like = [](const Tensor& x) {
+    return torch::stable::new_empty(x, {x.size(0), x.size(1), x.size(2), x.size(3)});
+  };
   Tensor of_query = like(q), of_key = like(k), of_value = like(v);
   Tensor projection = torch::stable::new_empty(q, {job.num_heads, job.num_queries}, ScalarType::Float);
   job.out = matrix(o);

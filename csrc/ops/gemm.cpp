@@ -24,13 +24,21 @@ kernels::GemmOperand operand(const Tensor& x) {
 }
 
 void run(const Tensor& a, const Tensor& b, const Tensor& out, double alpha, bool accumulate) {
-  const kernels::GemmProblem problem = {
-      out.size(0), out.size(1), out.size(2), a.size(2), operand(a), operand(b), out.mutable_data_ptr(), storage_of(out),
-      out.stride(0), out.stride(1), static_cast<float>(alpha), accumulate};
+  const kernels::GemmProblem problem = {out.size(0),
+                                        out.size(1),
+                                        out.size(2),
+                                        a.size(2),
+                                        operand(a),
+                                        operand(b),
+                                        out.mutable_data_ptr(),
+                                        storage_of(out),
+                                        out.stride(0),
+                                        out.stride(1),
+                                        static_cast<float>(alpha),
+                                        accumulate};
   const kernels::GemmPlan plan(kernels::chosen<kernels::GemmKernels>(), problem);
-  plan.run(workspace(plan.workspace()), [](int64_t count, int64_t grain, const auto& body) {
-    run_in_tiles_of(count, grain, body);
-  });
+  plan.run(workspace(plan.workspace()),
+           [](int64_t count, int64_t grain, const auto& body) { run_in_tiles_of(count, grain, body); });
 }
 
 }  // namespace

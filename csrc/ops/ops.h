@@ -1,9 +1,9 @@
 // The kernels as torch operators, on torch's stable ABI: one build serves every torch from 2.10 on.
 //
 // Each returns a new contiguous tensor of x's shape and type: float32, bfloat16 or float16. Other tensors must have the
-// type of x. Non-contiguous inputs are copied first. Work is split by torch's own parallel_for, so it runs on the threads
-// that torch.set_num_threads has given torch, and nests as torch's own operators do; results do not depend on their
-// number.
+// type of x. Non-contiguous inputs are copied first. Work is split by torch's own parallel_for, so it runs on the
+// threads that torch.set_num_threads has given torch, and nests as torch's own operators do; results do not depend on
+// their number.
 #pragma once
 
 #include <torch/csrc/stable/library.h>
@@ -29,14 +29,14 @@ Tensor bias_gelu(const Tensor& x, const std::optional<Tensor>& bias);
 // The gradient of x from that of bias_gelu(x, bias).
 Tensor bias_gelu_backward(const Tensor& gradient, const Tensor& x, const std::optional<Tensor>& bias);
 
-// out = alpha * a b, or out + a b: see kernels/gemm/gemm.h. a [batch, rows, depth] and b [batch, depth, columns] of one dtype
-// and any strides; out [batch, rows, columns] of that dtype or float32, with contiguous rows or columns. With `accumulate`
-// alpha must be 1. out must not overlap a or b.
+// out = alpha * a b, or out + a b: see kernels/gemm/gemm.h. a [batch, rows, depth] and b [batch, depth, columns] of one
+// dtype and any strides; out [batch, rows, columns] of that dtype or float32, with contiguous rows or columns. With
+// `accumulate` alpha must be 1. out must not overlap a or b.
 void gemm(const Tensor& a, const Tensor& b, const Tensor& out, double alpha, bool accumulate);
 
-// Attention, see kernels/attention/attention.h: query [queries, batch, heads, width], key and value [keys, batch, key heads,
-// width] to out like query, and what the backward pass needs beside it: float32 [2, batch * heads, queries]. `first_head`: of
-// query among `heads_of_model`.
+// Attention, see kernels/attention/attention.h: query [queries, batch, heads, width], key and value [keys, batch, key
+// heads, width] to out like query, and what the backward pass needs beside it: float32 [2, batch * heads, queries].
+// `first_head`: of query among `heads_of_model`.
 std::tuple<Tensor, Tensor> attention(const Tensor& query, const Tensor& key, const Tensor& value, double scale,
                                      bool is_causal, double p, int64_t seed, int64_t offset, int64_t first_head,
                                      int64_t heads_of_model);

@@ -1,5 +1,5 @@
-// Memory that an operator needs while it runs. It stays with the thread that called the operator: giving it back after each
-// call would cost more page faults than the call has arithmetic.
+// Memory that an operator needs while it runs. It stays with the thread that called the operator: giving it back after
+// each call would cost more page faults than the call has arithmetic.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) over the names of vec.h: four words
-// from a counter of four words, one counter in each lane. Include behind the header of an instruction set.
+// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) over the names of vec.h: four
+// words from a counter of four words, one counter in each lane. Include behind the header of an instruction set.
 #pragma once
 
 namespace mfugaku::vec {

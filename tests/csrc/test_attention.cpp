@@ -23,7 +23,10 @@ struct Heads {
   std::vector<float> values;
 
   Heads(int64_t num_heads, int64_t num_rows, int64_t num_columns, int64_t a_gap)
-      : heads(num_heads), rows(num_rows), width(num_columns), gap(a_gap),
+      : heads(num_heads),
+        rows(num_rows),
+        width(num_columns),
+        gap(a_gap),
         values(static_cast<size_t>(num_heads * num_rows * (num_columns + a_gap)), 7.0f) {}
   void fill(Random& random, double size) {
     for (float& v : values) v = static_cast<float>(random.between(-size, size));
@@ -106,9 +109,11 @@ AttentionJob job_of(const Case& c) {
 
 // What decides on (head, query, key), by the words of the contract.
 bool is_kept(const AttentionJob& job, int64_t head, int64_t query, int64_t key) {
-  const int64_t number = head / job.heads_per_sequence * job.heads_of_model + job.first_head + head % job.heads_per_sequence;
-  const Words words = philox({static_cast<uint32_t>(query), static_cast<uint32_t>(key / 4), static_cast<uint32_t>(number),
-                              job.offset}, job.seed);
+  const int64_t number =
+      head / job.heads_per_sequence * job.heads_of_model + job.first_head + head % job.heads_per_sequence;
+  const Words words =
+      philox({static_cast<uint32_t>(query), static_cast<uint32_t>(key / 4), static_cast<uint32_t>(number), job.offset},
+             job.seed);
   return words[static_cast<size_t>(key % 4)] >= job.threshold;
 }
 
@@ -213,10 +218,10 @@ double largest_error(const Heads& ours, const Heads& exact) {
 
 bool equal(const Heads& a, const Heads& b) { return a.values == b.values; }
 
-const Case kCases[] = {
-    {1, 1, 1, 1, 1, true, 0},      {2, 1, 5, 5, 3, true, 0.3},     {1, 1, 50, 50, 16, true, 0},  {2, 1, 49, 49, 17, true, 0.1},
-    {4, 2, 33, 33, 8, true, 0.2},  {1, 1, 7, 200, 24, true, 0.1},  {1, 1, 200, 7, 9, false, 0},  {6, 3, 10, 391, 5, false, 0.5},
-    {1, 1, 300, 300, 20, true, 0}, {2, 2, 197, 260, 12, true, 0.1}, {1, 1, 64, 64, 144, true, 0.1}};
+const Case kCases[] = {{1, 1, 1, 1, 1, true, 0},        {2, 1, 5, 5, 3, true, 0.3},     {1, 1, 50, 50, 16, true, 0},
+                       {2, 1, 49, 49, 17, true, 0.1},   {4, 2, 33, 33, 8, true, 0.2},   {1, 1, 7, 200, 24, true, 0.1},
+                       {1, 1, 200, 7, 9, false, 0},     {6, 3, 10, 391, 5, false, 0.5}, {1, 1, 300, 300, 20, true, 0},
+                       {2, 2, 197, 260, 12, true, 0.1}, {1, 1, 64, 64, 144, true, 0.1}};
 
 }  // namespace
 
@@ -261,7 +266,8 @@ TEST_CASE("halves give what float32 gives for their values, rounded once") {
     for (const Storage storage : {Storage::BFloat16, Storage::Float16}) {
       const auto rounded = [&](const Heads& heads) { return Memory(heads, storage).read(); };
       const Inputs half = {rounded(in.query), rounded(in.key), rounded(in.value), rounded(in.gradient)};
-      const Results ours = run(kernels, c, job, half, storage, 2), wide = run(kernels, c, job, half, Storage::Float32, 1);
+      const Results ours = run(kernels, c, job, half, storage, 2),
+                    wide = run(kernels, c, job, half, Storage::Float32, 1);
       CHECK(equal(ours.out, rounded(wide.out)));
       // The sums of out times its gradient see the rounded out: the other two gradients differ by that.
       CHECK(equal(ours.value, rounded(wide.value)));

@@ -38,7 +38,9 @@ class Matrices {
   void* data() const { return floats_ ? static_cast<void*>(floats_->data()) : static_cast<void*>(halves_->data()); }
   int64_t batch_stride() const { return batch_; }
   int64_t row_stride() const { return row_; }
-  float at(int64_t batch, int64_t row, int64_t column) const { return get(batch * batch_ + row * row_ + column * column_); }
+  float at(int64_t batch, int64_t row, int64_t column) const {
+    return get(batch * batch_ + row * row_ + column * column_);
+  }
   // What a float32 becomes here.
   float rounded(float value) const {
     const HalfFormat* half = half_of(storage_);
@@ -99,8 +101,8 @@ void check_case(Random& random, const Case& c, const std::string& isa, const Gem
         for (int64_t k = 0; k < s.depth; ++k) sum = std::fma(a.at(i, row, k), b.at(i, k, column), sum);
         expected.push_back(out.rounded(c.alpha * sum));
       }
-  const GemmProblem problem = {s.batches, s.rows, s.columns, s.depth, a.operand(), b.operand(), out.data(), c.out,
-                               out.batch_stride(), out.row_stride(), c.alpha, c.accumulate};
+  const GemmProblem problem = {s.batches,  s.rows, s.columns,          s.depth,          a.operand(), b.operand(),
+                               out.data(), c.out,  out.batch_stride(), out.row_stride(), c.alpha,     c.accumulate};
   const GemmPlan plan(kernels, problem);
   Guarded<float> workspace(plan.workspace(), Edge::AtEnd);
   plan.run(workspace.data(), Scattered{random});
@@ -115,9 +117,10 @@ void check_case(Random& random, const Case& c, const std::string& isa, const Gem
   CHECK(workspace.intact());
 }
 
-const Shape kShapes[] = {{1, 1, 1, 1},    {1, 8, 48, 16},  {2, 7, 47, 15},   {2, 9, 49, 17},   {3, 4, 24, 8},    {1, 5, 25, 33},
-                         {1, 16, 96, 256}, {1, 17, 13, 257}, {2, 11, 50, 520}, {1, 33, 144, 64}, {1, 3, 2, 300},   {1, 64, 1, 5},
-                         {1, 1, 100, 40}, {0, 4, 4, 4},    {1, 0, 4, 4},     {1, 4, 0, 4},     {1, 4, 4, 0},     {1, 12, 193, 31}};
+const Shape kShapes[] = {{1, 1, 1, 1},   {1, 8, 48, 16},   {2, 7, 47, 15},   {2, 9, 49, 17},   {3, 4, 24, 8},
+                         {1, 5, 25, 33}, {1, 16, 96, 256}, {1, 17, 13, 257}, {2, 11, 50, 520}, {1, 33, 144, 64},
+                         {1, 3, 2, 300}, {1, 64, 1, 5},    {1, 1, 100, 40},  {0, 4, 4, 4},     {1, 0, 4, 4},
+                         {1, 4, 0, 4},   {1, 4, 4, 0},     {1, 12, 193, 31}};
 
 }  // namespace
 
@@ -126,9 +129,11 @@ TEST_CASE("products are one chain of fused multiply-adds for each element, on ev
     Random random(3);
     for (const Shape& shape : kShapes)
       for (int layout = 0; layout < 4; ++layout)
-        check_case(random, {shape, Storage::Float32, Storage::Float32, (layout & 1) != 0, (layout & 2) != 0,
-                            random.bits() % 2 == 0, random.bits() % 2 == 0 ? 1.0f : 0.3f,
-                            static_cast<int64_t>(random.bits() % 3)}, isa, kernels);
+        check_case(
+            random,
+            {shape, Storage::Float32, Storage::Float32, (layout & 1) != 0, (layout & 2) != 0, random.bits() % 2 == 0,
+             random.bits() % 2 == 0 ? 1.0f : 0.3f, static_cast<int64_t>(random.bits() % 3)},
+            isa, kernels);
   });
 }
 
@@ -138,12 +143,15 @@ TEST_CASE("halves give what float32 gives for their values, rounded once") {
     for (const Shape& shape : kShapes)
       for (const Storage in : {Storage::BFloat16, Storage::Float16})
         for (const Storage out : {in, Storage::Float32})
-          check_case(random, {shape, in, out, random.bits() % 2 == 0, random.bits() % 2 == 0, random.bits() % 2 == 0,
-                              random.bits() % 2 == 0 ? 1.0f : 0.3f, static_cast<int64_t>(random.bits() % 3)}, isa, kernels);
+          check_case(random,
+                     {shape, in, out, random.bits() % 2 == 0, random.bits() % 2 == 0, random.bits() % 2 == 0,
+                      random.bits() % 2 == 0 ? 1.0f : 0.3f, static_cast<int64_t>(random.bits() % 3)},
+                     isa, kernels);
   });
 }
 
-TEST_CASE("matrices that are contiguous along neither side are multiplied too, and one matrix may serve a whole batch") {
+TEST_CASE(
+    "matrices that are contiguous along neither side are multiplied too, and one matrix may serve a whole batch") {
   for_every_isa<GemmKernels>([](const std::string& isa, const GemmKernels& kernels) {
     CAPTURE(isa);
     const int64_t rows = 5, columns = 30, depth = 9, batches = 2;
@@ -151,9 +159,18 @@ TEST_CASE("matrices that are contiguous along neither side are multiplied too, a
     std::vector<float> a(rows * depth * 6), b(depth * columns * 6), out(batches * rows * columns);
     for (float& v : a) v = static_cast<float>(random.between(-1, 1));
     for (float& v : b) v = static_cast<float>(random.between(-1, 1));
-    const GemmProblem problem = {batches, rows, columns, depth,
-                                 {a.data(), Storage::Float32, 0, 3 * depth, 2}, {b.data(), Storage::Float32, 1, 2 * columns, 2},
-                                 out.data(), Storage::Float32, rows * columns, columns, 1.0f, false};
+    const GemmProblem problem = {batches,
+                                 rows,
+                                 columns,
+                                 depth,
+                                 {a.data(), Storage::Float32, 0, 3 * depth, 2},
+                                 {b.data(), Storage::Float32, 1, 2 * columns, 2},
+                                 out.data(),
+                                 Storage::Float32,
+                                 rows * columns,
+                                 columns,
+                                 1.0f,
+                                 false};
     const GemmPlan plan(kernels, problem);
     std::vector<float> workspace(static_cast<size_t>(plan.workspace()));
     plan.run(workspace.data(), Scattered{random});

@@ -3,21 +3,22 @@
 //   out = dropout(softmax(scale * query key^T)) value
 //
 // in one pass over the keys for each panel of queries, with running maxima and sums (Milakov and Gimelshein, "Online
-// normalizer calculation for softmax", 2018; Dao et al., "FlashAttention", 2022). Memory is in proportion to the number of
-// queries and keys. Arithmetic is float32, whatever the storage; results have the same bits on every instruction set and for
-// any number of threads.
+// normalizer calculation for softmax", 2018; Dao et al., "FlashAttention", 2022). Memory is in proportion to the number
+// of queries and keys. Arithmetic is float32, whatever the storage; results have the same bits on every instruction set
+// and for any number of threads.
 //
-// A head here is one of the batch's: batch times heads of the model on this process. `group` successive heads share the keys
-// and values of one key head. A query i sees the keys up to i + num_keys - num_queries when is_causal, so num_keys >=
-// num_queries then. num_keys > 0, scale > 0.
+// A head here is one of the batch's: batch times heads of the model on this process. `group` successive heads share the
+// keys and values of one key head. A query i sees the keys up to i + num_keys - num_queries when is_causal, so num_keys
+// >= num_queries then. num_keys > 0, scale > 0.
 //
-// Dropout keeps the probability of (head, query i, key j) when word j mod 4 of Philox4x32-10 is at least `threshold`, for the
-// counter (i, j div 4, number of the head, offset) and the key `seed`; the number of a head is its place among the heads of
-// the whole model, all sequences of the batch after each other. So a mask does not depend on how heads are spread.
+// Dropout keeps the probability of (head, query i, key j) when word j mod 4 of Philox4x32-10 is at least `threshold`,
+// for the counter (i, j div 4, number of the head, offset) and the key `seed`; the number of a head is its place among
+// the heads of the whole model, all sequences of the batch after each other. So a mask does not depend on how heads are
+// spread.
 //
-// The caller owns memory and threads. It packs what a pass needs, in any ranges on any threads, and then runs the tasks of
-// the pass in any order on any threads, each with a scratch memory of its own: forward; or backward_queries, and when all
-// those have ended backward_keys. Pointers need the alignment of their element only.
+// The caller owns memory and threads. It packs what a pass needs, in any ranges on any threads, and then runs the tasks
+// of the pass in any order on any threads, each with a scratch memory of its own: forward; or backward_queries, and
+// when all those have ended backward_keys. Pointers need the alignment of their element only.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +27,8 @@
 
 namespace mfugaku::kernels {
 
-// Keys, or queries in backward_keys, whose scores exist at a time. A multiple of every tile; sums do not depend on tiles, but
-// maxima are renewed after so many keys, and that must be the same everywhere.
+// Keys, or queries in backward_keys, whose scores exist at a time. A multiple of every tile; sums do not depend on
+// tiles, but maxima are renewed after so many keys, and that must be the same everywhere.
 inline constexpr int64_t kAttentionBlock = 192;
 
 // [length, head, width] in any order of memory, but the elements of the width are contiguous. Strides in elements.
@@ -54,8 +55,8 @@ struct AttentionJob {
   float* statistics;
   float* projection;  // [num_heads, num_queries]: sum of out * out_gradient; between the two passes backward
 
-  // Panels of tile_rows rows [head, panel, width, tile_rows], and blocks of kAttentionBlock rows as panels of tile_columns
-  // columns [head, block, panel, row of block, tile_columns].
+  // Panels of tile_rows rows [head, panel, width, tile_rows], and blocks of kAttentionBlock rows as panels of
+  // tile_columns columns [head, block, panel, row of block, tile_columns].
   const float *key_rows, *value_rows, *query_rows, *gradient_rows;
   const float *key_blocks, *value_blocks, *query_blocks, *gradient_blocks;
 };
@@ -76,10 +77,11 @@ struct AttentionKernels {
   Pack pack_rows[3], pack_blocks[3];
   // Floats of scratch memory for one task, aligned to 64 bytes at best.
   int64_t (*scratch)(int64_t width);
-  // A panel of tile_columns queries of one head. `forward` uses key_rows and value_blocks, fills `out` and `statistics`.
-  // `backward_queries` uses key_rows, value_rows and key_blocks, fills query_gradient and `projection`.
+  // A panel of tile_columns queries of one head. `forward` uses key_rows and value_blocks, fills `out` and
+  // `statistics`. `backward_queries` uses key_rows, value_rows and key_blocks, fills query_gradient and `projection`.
   Task forward[3], backward_queries[3];
-  // A panel of tile_columns keys of one key head; uses all of query_* and gradient_*, fills key_gradient, value_gradient.
+  // A panel of tile_columns keys of one key head; uses all of query_* and gradient_*, fills key_gradient,
+  // value_gradient.
   Task backward_keys[3];
 };
 

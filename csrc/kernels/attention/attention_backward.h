@@ -3,8 +3,8 @@
 // With p the probabilities, m the mask of dropout with its factor, g the gradient of out:
 //   value_gradient = (m p)^T g,   d = p (m (g value^T) - sum(out g)),   query_gradient = scale d key,
 //   key_gradient = scale d^T query
-// Scores are computed again in both passes; that takes two products more than one pass would, and needs neither a matrix of
-// scores nor sums whose order depends on the threads.
+// Scores are computed again in both passes; that takes two products more than one pass would, and needs neither a
+// matrix of scores nor sums whose order depends on the threads.
 #pragma once
 
 #include "kernels/attention/attention_parts.h"
@@ -78,7 +78,8 @@ void attention_backward_queries(const AttentionJob& job, int64_t head, int64_t p
   for (int64_t lane = 0; lane < columns; lane += lanes()) {
     F32 sum = broadcast(0.0f);
     for (int64_t k = 0; k < job.width; ++k)
-      sum = fma(load(Float32{}, gradients + k * columns + lane, All{}), load(Float32{}, outs + k * columns + lane, All{}), sum);
+      sum = fma(load(Float32{}, gradients + k * columns + lane, All{}),
+                load(Float32{}, outs + k * columns + lane, All{}), sum);
     store(Float32{}, projections + lane, sum, All{});
     store_part(Float32{}, job.projection + head * job.num_queries + query + lane, sum, count - lane);
     const F32 high = load_part(Float32{}, statistics + lane, count - lane);
@@ -102,10 +103,8 @@ void attention_backward_queries(const AttentionJob& job, int64_t head, int64_t p
       const QueryGradient part = {job, words, key, num_keys, query + lane, scores + lane, products + lane};
       const F32 by = load(Float32{}, maxima + lane, All{}), inverse = load(Float32{}, inverses + lane, All{});
       const F32 projection = load(Float32{}, projections + lane, All{});
-      if (job.threshold != 0)
-        part.run<true>(by, inverse, projection);
-      else
-        part.run<false>(by, inverse, projection);
+      if (job.threshold != 0) part.run<true>(by, inverse, projection);
+      else part.run<false>(by, inverse, projection);
     }
     accumulate_rows(scores, blocks + key * padded(job.width), least(kBlock, job.num_keys - key), 0, num_keys, job.width,
                     key == 0, sums);
@@ -119,9 +118,9 @@ struct KeyGradient {
   int64_t head, query, num_queries;  // of a block
   int64_t key;                       // of the panel
   float* scores;
-  float* products;     // g value^T, like the scores
-  float* factors;      // of dropout, like the scores
-  float* transposed;   // room for a vector of queries by four keys
+  float* products;    // g value^T, like the scores
+  float* factors;     // of dropout, like the scores
+  float* transposed;  // room for a vector of queries by four keys
 
   // The factors of the mask, which one call makes for four keys of a vector of queries.
   void find_factors(const DropoutWords& words) const {
@@ -132,10 +131,10 @@ struct KeyGradient {
       for (int64_t row = 0; row < num_queries; row += width) {
         U32 a0, a1, a2, a3, b0, b1, b2, b3;
         words.two(query + row, first / kWordsOfPhilox, a0, a1, a2, a3, b0, b1, b2, b3);
-        put_factors(keep(not_below(a0, bound), kept), keep(not_below(a1, bound), kept), keep(not_below(a2, bound), kept),
-                    keep(not_below(a3, bound), kept), row, first);
-        put_factors(keep(not_below(b0, bound), kept), keep(not_below(b1, bound), kept), keep(not_below(b2, bound), kept),
-                    keep(not_below(b3, bound), kept), row, first + kWordsOfPhilox);
+        put_factors(keep(not_below(a0, bound), kept), keep(not_below(a1, bound), kept),
+                    keep(not_below(a2, bound), kept), keep(not_below(a3, bound), kept), row, first);
+        put_factors(keep(not_below(b0, bound), kept), keep(not_below(b1, bound), kept),
+                    keep(not_below(b2, bound), kept), keep(not_below(b3, bound), kept), row, first + kWordsOfPhilox);
       }
   }
   MFUGAKU_INLINE void put_factors(F32 f0, F32 f1, F32 f2, F32 f3, int64_t row, int64_t first) const {
@@ -211,8 +210,10 @@ void attention_backward_keys(const AttentionJob& job, int64_t key_head, int64_t 
       const int64_t rows_of_block = least(kBlock, job.num_queries - block), skipped = most(0, seen_from - block);
       const int64_t query = block + skipped, num_queries = rows_of_block - skipped;
       multiply_rows(job.query_rows + head * rows_of_head + query * job.width, keys, job.width, 0, num_queries, scores);
-      multiply_rows(job.gradient_rows + head * rows_of_head + query * job.width, values, job.width, 0, num_queries, products);
-      const KeyGradient part = {job, head, query, num_queries, key, scores, products, scratch.scores[2], scratch.scores[3]};
+      multiply_rows(job.gradient_rows + head * rows_of_head + query * job.width, values, job.width, 0, num_queries,
+                    products);
+      const KeyGradient part = {
+          job, head, query, num_queries, key, scores, products, scratch.scores[2], scratch.scores[3]};
       if (job.threshold != 0) {
         part.find_factors(words);
         part.run<true>();
@@ -228,7 +229,8 @@ void attention_backward_keys(const AttentionJob& job, int64_t key_head, int64_t 
     }
   }
   for (int64_t i = 0; is_first && i < columns * padded(job.width); ++i) scratch.sums[0][i] = scratch.sums[1][i] = 0.0f;
-  store_rows<Format>(job.value_gradient, key_head, key, count, job.width, scratch.sums[0], [](int64_t) { return 1.0f; });
+  store_rows<Format>(job.value_gradient, key_head, key, count, job.width, scratch.sums[0],
+                     [](int64_t) { return 1.0f; });
   store_rows<Format>(job.key_gradient, key_head, key, count, job.width, scratch.sums[1],
                      [&](int64_t) { return job.scale; });
 }

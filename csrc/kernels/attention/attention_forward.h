@@ -1,7 +1,7 @@
 // The forward pass of attention, over the names of vec/vec.h. See attention.h.
 //
-// Scores lie as [key, query]: a vector holds one key's scores with successive queries, so maxima and sums over keys need no
-// reduction within a vector, and the probabilities are, as they lie, an operand of the product with the values.
+// Scores lie as [key, query]: a vector holds one key's scores with successive queries, so maxima and sums over keys
+// need no reduction within a vector, and the probabilities are, as they lie, an operand of the product with the values.
 #pragma once
 
 #include "kernels/attention/attention_parts.h"
@@ -49,8 +49,8 @@ struct Softmax {
     return is_masked ? keep(sees(row), p) : p;
   }
   template <bool has_dropout> MFUGAKU_INLINE void put(int64_t row, F32 p, U32 word) const {
-    store(Float32{}, scores + row * tile_columns(), has_dropout ? keep(not_below(word, broadcast(job.threshold)), p) : p,
-          All{});
+    store(Float32{}, scores + row * tile_columns(),
+          has_dropout ? keep(not_below(word, broadcast(job.threshold)), p) : p, All{});
   }
   template <bool is_masked, bool has_dropout>
   MFUGAKU_INLINE F32 four(int64_t row, F32 scale, F32 by, U32 w0, U32 w1, U32 w2, U32 w3) const {
@@ -102,8 +102,7 @@ MFUGAKU_INLINE void multiply_sums(float* sums, const float* factors, int64_t num
   }
 }
 
-template <typename Format>
-void attention_forward(const AttentionJob& job, int64_t head, int64_t panel, float* memory) {
+template <typename Format> void attention_forward(const AttentionJob& job, int64_t head, int64_t panel, float* memory) {
   const Scratch scratch(memory, job.width);
   const int64_t columns = tile_columns(), query = panel * columns, count = least(columns, job.num_queries - query);
   pack_panel(rows_of<Format>(job.query, head, query, count, job.width), columns, scratch.panels[0]);
@@ -121,10 +120,8 @@ void attention_forward(const AttentionJob& job, int64_t head, int64_t panel, flo
     multiply_rows(keys + key * job.width, scratch.panels[0], job.width, 0, num_keys, scores);
     for (int64_t lane = 0; lane < columns; lane += lanes()) {
       const Softmax softmax = {job, words, key, num_keys, query + lane, scores + lane};
-      if (job.threshold != 0)
-        softmax.run<true>(maxima + lane, totals + lane, factors + lane);
-      else
-        softmax.run<false>(maxima + lane, totals + lane, factors + lane);
+      if (job.threshold != 0) softmax.run<true>(maxima + lane, totals + lane, factors + lane);
+      else softmax.run<false>(maxima + lane, totals + lane, factors + lane);
     }
     if (key > 0) multiply_sums(sums, factors, count, job.width);
     accumulate_rows(scores, values + key * padded(job.width), least(kBlock, job.num_keys - key), 0, num_keys, job.width,

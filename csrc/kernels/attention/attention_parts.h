@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kBlock = kAttentionBlock;
 constexpr int64_t kWordsOfPhilox = 4;
-constexpr float kLowest = -1e30f;    // below every score; its products with a scale do not overflow
+constexpr float kLowest = -1e30f;      // below every score; its products with a scale do not overflow
 constexpr float kLeastPower = -80.0f;  // where exp() ends: 2e-35 of the largest probability
 
 MFUGAKU_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -23,8 +23,8 @@ MFUGAKU_INLINE int64_t padded(int64_t width) { return rounded_up(width, tile_col
 
 template <typename Format> using ElementOf = typename Format::Element;
 
-template <typename Format> PanelSource<Format> rows_of(const AttentionMatrix& matrix, int64_t head, int64_t row,
-                                                       int64_t num_rows, int64_t width) {
+template <typename Format>
+PanelSource<Format> rows_of(const AttentionMatrix& matrix, int64_t head, int64_t row, int64_t num_rows, int64_t width) {
   return {static_cast<const ElementOf<Format>*>(matrix.data) + head * matrix.head_stride + row * matrix.row_stride,
           matrix.row_stride, 1, num_rows, width};
 }
@@ -46,8 +46,8 @@ template <typename Format> void attention_pack_blocks(const AttentionPackJob& jo
     const auto rows = rows_of<Format>(job.matrix, head, row, num_rows, job.width);
     float* packed = job.packed + (head * job.length + row) * padded(job.width);
     for (int64_t column = 0; column < job.width; column += width, packed += width * num_rows)
-      pack_panel<Format>({rows.first + column, 1, job.matrix.row_stride, least(width, job.width - column), num_rows}, width,
-                         packed);
+      pack_panel<Format>({rows.first + column, 1, job.matrix.row_stride, least(width, job.width - column), num_rows},
+                         width, packed);
   }
 }
 
@@ -76,16 +76,15 @@ MFUGAKU_INLINE void accumulate_rows(const float* weights, const float* block, in
       const TileSide<Float32> before = {is_first ? nullptr : after.first, stride};
       if (lane + kTileRows <= columns)
         run_tile(weights + lane, step, panel, num_rows, before, after, 1.0f, WholeTile{});
-      else
-        run_tile(weights + lane, step, panel, num_rows, before, after, 1.0f, PartOfTile{columns - lane, columns});
+      else run_tile(weights + lane, step, panel, num_rows, before, after, 1.0f, PartOfTile{columns - lane, columns});
     }
   }
 }
 
 // Rows of sums times a factor each, into rows of a matrix.
-template <typename Format, typename Factor>
-void store_rows(const AttentionMatrix& matrix, int64_t head, int64_t row, int64_t num_rows, int64_t width, const float* sums,
-                const Factor& factor) {
+template <typename Format, typename Factor> void store_rows(const AttentionMatrix& matrix, int64_t head, int64_t row,
+                                                            int64_t num_rows, int64_t width, const float* sums,
+                                                            const Factor& factor) {
   auto* out = static_cast<ElementOf<Format>*>(matrix.data) + head * matrix.head_stride + row * matrix.row_stride;
   for (int64_t i = 0; i < num_rows; ++i, out += matrix.row_stride, sums += padded(width)) {
     const F32 by = broadcast(factor(i));

@@ -30,15 +30,14 @@ std::vector<std::vector<int64_t>> deal_tasks(const std::vector<int64_t>& weights
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return weight_of(a) > weight_of(b); });
   const int64_t total = std::accumulate(weights.begin(), weights.end(), int64_t{0});
   const int64_t heaviest = order.empty() ? 0 : weight_of(order.front());
-  // No load is below `low`; with `high` everything fits, for what fits nowhere would be more than all loads have room for.
+  // No load is below `low`; with `high` everything fits, for what fits nowhere would be more than all loads have room
+  // for.
   int64_t low = std::max(heaviest, (total + num_threads - 1) / num_threads), high = low + heaviest;
   Tasks tasks(static_cast<size_t>(num_threads));
   while (low < high) {
     const int64_t middle = (low + high) / 2;
-    if (fit(weights, order, middle, tasks))
-      high = middle;
-    else
-      low = middle + 1;
+    if (fit(weights, order, middle, tasks)) high = middle;
+    else low = middle + 1;
   }
   fit(weights, order, high, tasks);
   return tasks;

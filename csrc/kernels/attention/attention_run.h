@@ -1,4 +1,5 @@
-// A whole pass of attention from the kernels of attention.h: packing, then tasks that are dealt to the threads by their work.
+// A whole pass of attention from the kernels of attention.h: packing, then tasks that are dealt to the threads by their
+// work.
 #pragma once
 
 #include <algorithm>
@@ -9,8 +10,9 @@
 namespace mfugaku::kernels {
 
 // Deals tasks of given weights to threads by MULTIFIT (Coffman, Garey and Johnson, "An application of bin-packing to
-// multiprocessor scheduling", 1978): the least load is sought within which first fit, heaviest first, finds room for all.
-// A causal mask gives panels of very different weight, and a number of panels that the number of threads does not divide.
+// multiprocessor scheduling", 1978): the least load is sought within which first fit, heaviest first, finds room for
+// all. A causal mask gives panels of very different weight, and a number of panels that the number of threads does not
+// divide.
 std::vector<std::vector<int64_t>> deal_tasks(const std::vector<int64_t>& weights, int64_t num_threads);
 
 class AttentionPlan {
@@ -22,7 +24,8 @@ class AttentionPlan {
   // Floats of memory, aligned to 64 bytes at best.
   int64_t forward_workspace() const { return rows_size(keys()) + blocks_size(keys()) + scratch_size(); }
   int64_t backward_workspace() const {
-    return std::max(2 * rows_size(keys()) + blocks_size(keys()), 2 * rows_size(queries()) + 2 * blocks_size(queries())) +
+    return std::max(2 * rows_size(keys()) + blocks_size(keys()),
+                    2 * rows_size(queries()) + 2 * blocks_size(queries())) +
            scratch_size();
   }
 
@@ -65,9 +68,9 @@ class AttentionPlan {
   }
   int64_t scratch_size() const { return num_threads_ * kernels_.scratch(job_.width); }
 
-  template <typename Parallel>
-  const float* pack(AttentionKernels::Pack kernel, const AttentionMatrix& matrix, Side side, bool as_blocks, float*& next,
-                    const Parallel& parallel) const {
+  template <typename Parallel> const float* pack(AttentionKernels::Pack kernel, const AttentionMatrix& matrix,
+                                                 Side side, bool as_blocks, float*& next,
+                                                 const Parallel& parallel) const {
     float* const packed = next;
     const AttentionPackJob job = {matrix, side.num_heads, side.length, job_.width, packed};
     const int64_t unit = as_blocks ? kAttentionBlock : kernels_.tile_rows, grain = std::max<int64_t>(1, 64 / unit);
@@ -79,8 +82,8 @@ class AttentionPlan {
 
   // One task for each head and panel of a length. Of a causal mask it is the triangle above or below.
   template <typename Parallel, typename Between>
-  void run_tasks(AttentionKernels::Task task, int64_t num_heads, int64_t length, float* scratch, const Parallel& parallel,
-                 const Between& between) const {
+  void run_tasks(AttentionKernels::Task task, int64_t num_heads, int64_t length, float* scratch,
+                 const Parallel& parallel, const Between& between) const {
     const int64_t columns = kernels_.tile_columns(), num_panels = rounded_up(length, columns) / columns;
     const bool is_of_keys = task == kernels_.backward_keys[storage_];
     std::vector<int64_t> weights;

@@ -2,13 +2,13 @@
 //
 //   C[i] = alpha * (C[i] + A[i] B[i])   with or without the C[i] inside, A [rows, depth], B [depth, columns]
 //
-// Every element of C is one chain of fused multiply-adds in the order of depth, begun with zero or with the element itself,
-// times alpha at the end, rounded to C's format once. So C has the same bits on every instruction set and vector length, for
-// any tiling, and for any number of threads; halves give what float32 gives for the same numbers.
+// Every element of C is one chain of fused multiply-adds in the order of depth, begun with zero or with the element
+// itself, times alpha at the end, rounded to C's format once. So C has the same bits on every instruction set and
+// vector length, for any tiling, and for any number of threads; halves give what float32 gives for the same numbers.
 //
-// The caller owns all memory and threads. It cuts depth into slices of at most kGemmDepth. For each slice it first packs A
-// and B, in any number of ranges of panels on any threads, and when all are packed multiplies, in ranges of tiles. Pointers
-// need the alignment of their element only.
+// The caller owns all memory and threads. It cuts depth into slices of at most kGemmDepth. For each slice it first
+// packs A and B, in any number of ranges of panels on any threads, and when all are packed multiplies, in ranges of
+// tiles. Pointers need the alignment of their element only.
 #pragma once
 
 #include <cstdint>
@@ -20,9 +20,9 @@ enum class Storage { Float32, BFloat16, Float16 };
 // So many elements deep, a panel of B stays in the innermost cache while the rows of A pass by it.
 inline constexpr int64_t kGemmDepth = 256;
 
-// One of the matrices, as panels of the kernel's rows of A or columns of B: [batch, panel, depth, width], the last panel of
-// each matrix filled up with zeros. `lane_stride` is that of A's rows or B's columns. One of the last two strides is 1, in
-// elements; the kernels are right for any, but slow.
+// One of the matrices, as panels of the kernel's rows of A or columns of B: [batch, panel, depth, width], the last
+// panel of each matrix filled up with zeros. `lane_stride` is that of A's rows or B's columns. One of the last two
+// strides is 1, in elements; the kernels are right for any, but slow.
 struct GemmPackJob {
   const void* matrix;
   int64_t batch_stride, lane_stride, depth_stride;
@@ -47,8 +47,9 @@ struct GemmTileJob {
 
 struct GemmKernels {
   static constexpr const char* kOp = "gemm";
-  using Pack = void (*)(const GemmPackJob& job, int64_t begin, int64_t end);      // panels in order of memory
-  using Multiply = void (*)(const GemmTileJob& job, int64_t begin, int64_t end);  // tiles: rows within columns within batch
+  using Pack = void (*)(const GemmPackJob& job, int64_t begin, int64_t end);  // panels in order of memory
+  using Multiply = void (*)(const GemmTileJob& job, int64_t begin,
+                            int64_t end);  // tiles: rows within columns within batch
   int64_t tile_rows;
   int64_t (*tile_columns)();
   Pack pack_a[3], pack_b[3];  // by the Storage of the matrix

@@ -38,10 +38,8 @@ template <typename Format> struct GemmTile {
       run_tile(a, PanelStep{}, b, job.depth, job.accumulate ? in_out : no_start, in_out, job.alpha, part);
     else if (job.is_first)
       run_tile(a, PanelStep{}, b, job.depth, job.accumulate ? in_out : no_start, in_sums, 1.0f, part);
-    else if (job.is_last)
-      run_tile(a, PanelStep{}, b, job.depth, in_sums, in_out, job.alpha, part);
-    else
-      run_tile(a, PanelStep{}, b, job.depth, in_sums, in_sums, 1.0f, part);
+    else if (job.is_last) run_tile(a, PanelStep{}, b, job.depth, in_sums, in_out, job.alpha, part);
+    else run_tile(a, PanelStep{}, b, job.depth, in_sums, in_sums, 1.0f, part);
   }
 };
 
@@ -55,14 +53,13 @@ template <typename Format> void gemm_multiply(const GemmTileJob& job, int64_t be
         job,
         job.a + (batch * num_row_tiles * kTileRows + row) * job.depth,
         job.b + panel * width * job.depth,
-        static_cast<typename Format::Element*>(job.out) + batch * job.out_batch_stride + row * job.out_row_stride + column,
+        static_cast<typename Format::Element*>(job.out) + batch * job.out_batch_stride + row * job.out_row_stride +
+            column,
         job.sums + batch * job.sums_batch_stride + row * job.sums_row_stride + column,
     };
     const int64_t rows = least(kTileRows, job.rows - row), columns = least(width, job.columns - column);
-    if (rows == kTileRows && columns == width)
-      tile.run(WholeTile{});
-    else
-      tile.run(PartOfTile{rows, columns});
+    if (rows == kTileRows && columns == width) tile.run(WholeTile{});
+    else tile.run(PartOfTile{rows, columns});
   }
 }
 

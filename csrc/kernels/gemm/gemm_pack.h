@@ -24,8 +24,8 @@ MFUGAKU_INLINE F32 load_lane(const PanelSource<Format>& from, int64_t lane, int6
   return lane < from.num_lanes ? load(Format{}, from.first + lane * from.lane_stride + k, count) : broadcast(0.0f);
 }
 
-// Four vectors of lanes whose depth is contiguous, as [depth, lane]: a perfect shuffle of both halves for each bit of the
-// number of lanes.
+// Four vectors of lanes whose depth is contiguous, as [depth, lane]: a perfect shuffle of both halves for each bit of
+// the number of lanes.
 MFUGAKU_INLINE void interleave_four(F32 v0, F32 v1, F32 v2, F32 v3, float* out) {
   F32 a0, a1, a2, a3, b0, b1, b2, b3;
   interleave(v0, v2, a0, a1);
@@ -41,8 +41,8 @@ MFUGAKU_INLINE void interleave_four(F32 v0, F32 v1, F32 v2, F32 v3, float* out) 
 
 template <typename Format, typename Count>
 MFUGAKU_INLINE void transpose_four(const PanelSource<Format>& from, int64_t lane, int64_t k, Count count, float* out) {
-  interleave_four(load_lane(from, lane, k, count), load_lane(from, lane + 1, k, count), load_lane(from, lane + 2, k, count),
-                  load_lane(from, lane + 3, k, count), out);
+  interleave_four(load_lane(from, lane, k, count), load_lane(from, lane + 1, k, count),
+                  load_lane(from, lane + 2, k, count), load_lane(from, lane + 3, k, count), out);
 }
 
 // The same of the first eight lanes.
@@ -60,10 +60,8 @@ MFUGAKU_INLINE void transpose_eight(const PanelSource<Format>& from, int64_t k, 
 
 template <typename Format, typename Count>
 MFUGAKU_INLINE void transpose_tile(const PanelSource<Format>& from, int64_t k, Count count, float* out) {
-  if constexpr (kTileRows == 8)
-    transpose_eight(from, k, count, out);
-  else
-    transpose_four(from, 0, k, count, out);
+  if constexpr (kTileRows == 8) transpose_eight(from, k, count, out);
+  else transpose_four(from, 0, k, count, out);
 }
 
 // Depth is contiguous, and the panel is a tile wide: it is what the shuffles give.
@@ -84,10 +82,8 @@ template <typename Format> void pack_rows(const PanelSource<Format>& from, int64
   for (int64_t lane = 0; lane < panel_width; lane += kGroup)
     for (int64_t k = 0; k < from.depth; k += width) {
       const int64_t count = from.depth - k < width ? from.depth - k : width;
-      if (count == width)
-        transpose_four(from, lane, k, All{}, transposed);
-      else
-        transpose_four(from, lane, k, First{count}, transposed);
+      if (count == width) transpose_four(from, lane, k, All{}, transposed);
+      else transpose_four(from, lane, k, First{count}, transposed);
       float* to = packed + k * panel_width + lane;
       for (int64_t i = 0; i < count; ++i, to += panel_width)
         __builtin_memcpy(to, transposed + kGroup * i, kGroup * sizeof(float));
@@ -95,8 +91,9 @@ template <typename Format> void pack_rows(const PanelSource<Format>& from, int64
 }
 
 // Lanes are contiguous, and all of the panel exist.
-template <typename Format, typename Count>
-MFUGAKU_INLINE void pack_whole_columns(const PanelSource<Format>& from, int64_t panel_width, Count count, float* packed) {
+template <typename Format, typename Count> MFUGAKU_INLINE void pack_whole_columns(const PanelSource<Format>& from,
+                                                                                  int64_t panel_width, Count count,
+                                                                                  float* packed) {
   for (int64_t k = 0; k < from.depth; ++k)
     for (int64_t lane = 0; lane < panel_width; lane += lanes())
       store(Float32{}, packed + k * panel_width + lane,
@@ -128,14 +125,10 @@ template <typename Format> void pack_any(const PanelSource<Format>& from, int64_
 }
 
 template <typename Format> void pack_panel(const PanelSource<Format>& from, int64_t panel_width, float* packed) {
-  if (from.depth_stride == 1 && panel_width == kTileRows)
-    pack_tile(from, packed);
-  else if (from.depth_stride == 1 && panel_width % kGroup == 0)
-    pack_rows(from, panel_width, packed);
-  else if (from.lane_stride == 1)
-    pack_columns(from, panel_width, packed);
-  else
-    pack_any(from, panel_width, packed);
+  if (from.depth_stride == 1 && panel_width == kTileRows) pack_tile(from, packed);
+  else if (from.depth_stride == 1 && panel_width % kGroup == 0) pack_rows(from, panel_width, packed);
+  else if (from.lane_stride == 1) pack_columns(from, panel_width, packed);
+  else pack_any(from, panel_width, packed);
 }
 
 }  // namespace

@@ -41,8 +41,8 @@ class GemmPlan {
   // Floats of memory that run() wants, aligned to 64 bytes at best.
   int64_t workspace() const { return floats_a_ + floats_b_ + floats_sums_; }
 
-  // `parallel(count, grain, body)` calls body(begin, end) for all of [0, count), on any threads, in ranges of `grain` or
-  // more, and returns when all have ended.
+  // `parallel(count, grain, body)` calls body(begin, end) for all of [0, count), on any threads, in ranges of `grain`
+  // or more, and returns when all have ended.
   template <typename Parallel> void run(float* workspace, const Parallel& parallel) const {
     if (problem_.batches == 0 || problem_.rows == 0 || problem_.columns == 0) return;
     for (int64_t k = 0; k == 0 || k < problem_.depth; k += kGemmDepth) run_slice(k, workspace, parallel);
@@ -58,8 +58,13 @@ class GemmPlan {
     const int64_t lane = is_a ? matrix.row_stride : matrix.column_stride;
     const int64_t step = is_a ? matrix.column_stride : matrix.row_stride;
     const int64_t width = matrix.storage == Storage::Float32 ? 4 : 2;
-    return {static_cast<const char*>(matrix.data) + k * step * width, matrix.batch_stride, lane, step,
-            is_a ? problem_.rows : problem_.columns, depth, packed};
+    return {static_cast<const char*>(matrix.data) + k * step * width,
+            matrix.batch_stride,
+            lane,
+            step,
+            is_a ? problem_.rows : problem_.columns,
+            depth,
+            packed};
   }
 
   template <typename Parallel> void run_slice(int64_t k, float* workspace, const Parallel& parallel) const {
@@ -69,18 +74,28 @@ class GemmPlan {
     const GemmPackJob b = pack_job(problem_.b, false, k, depth, packed_b);
     const int64_t count_a = problem_.batches * panels_a_, count_b = problem_.batches * panels_b_;
     const auto pack = [&](GemmKernels::Pack kernel, const GemmPackJob& job, int64_t count, int64_t width) {
-      parallel(count, std::max<int64_t>(1, kPackGrain / width), [&](int64_t begin, int64_t end) { kernel(job, begin, end); });
+      parallel(count, std::max<int64_t>(1, kPackGrain / width),
+               [&](int64_t begin, int64_t end) { kernel(job, begin, end); });
     };
     pack(kernels_.pack_a[static_cast<int>(problem_.a.storage)], a, count_a, kernels_.tile_rows);
     pack(kernels_.pack_b[static_cast<int>(problem_.b.storage)], b, count_b, kernels_.tile_columns());
 
     const bool own_sums = floats_sums_ > 0;
-    const GemmTileJob job = {packed_a, packed_b, problem_.rows, problem_.columns, depth,
-                             problem_.out, problem_.out_batch_stride, problem_.out_row_stride,
+    const GemmTileJob job = {packed_a,
+                             packed_b,
+                             problem_.rows,
+                             problem_.columns,
+                             depth,
+                             problem_.out,
+                             problem_.out_batch_stride,
+                             problem_.out_row_stride,
                              own_sums ? sums : static_cast<float*>(problem_.out),
                              own_sums ? problem_.rows * problem_.columns : problem_.out_batch_stride,
                              own_sums ? problem_.columns : problem_.out_row_stride,
-                             k == 0, k + depth >= problem_.depth, problem_.accumulate, problem_.alpha};
+                             k == 0,
+                             k + depth >= problem_.depth,
+                             problem_.accumulate,
+                             problem_.alpha};
     const auto multiply = kernels_.multiply[static_cast<int>(problem_.out_storage)];
     parallel(count_b * panels_a_, kTileGrain, [&](int64_t begin, int64_t end) { multiply(job, begin, end); });
   }

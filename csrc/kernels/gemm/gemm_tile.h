@@ -1,7 +1,7 @@
-// One tile of a matrix product: kTileRows rows by three vectors, over the names of vec/vec.h. MFUGAKU_TILE_ROWS is 4 or 8:
-// three accumulators for each row, three vectors of B and one element of A must fit into the registers. Eight rows hide the
-// latency of an A64FX (9 cycles on 2 pipes want 18 sums in flight), and three of its vectors divide the widths of the
-// Fugaku-LLM's matrices.
+// One tile of a matrix product: kTileRows rows by three vectors, over the names of vec/vec.h. MFUGAKU_TILE_ROWS is 4 or
+// 8: three accumulators for each row, three vectors of B and one element of A must fit into the registers. Eight rows
+// hide the latency of an A64FX (9 cycles on 2 pipes want 18 sums in flight), and three of its vectors divide the widths
+// of the Fugaku-LLM's matrices.
 #pragma once
 
 #include "vec/vec.h"
@@ -22,15 +22,14 @@ MFUGAKU_INLINE int64_t tile_columns() { return 3 * lanes(); }
 #endif
 
 // `count` elements at p, which may be none or more than a vector has; zeros behind them.
-template <typename Format> MFUGAKU_INLINE F32 load_part(Format format, const typename Format::Element* p, int64_t count) {
+template <typename Format>
+MFUGAKU_INLINE F32 load_part(Format format, const typename Format::Element* p, int64_t count) {
   return count >= lanes() ? load(format, p, All{}) : count > 0 ? load(format, p, First{count}) : broadcast(0.0f);
 }
 template <typename Format>
 MFUGAKU_INLINE void store_part(Format format, typename Format::Element* p, F32 v, int64_t count) {
-  if (count >= lanes())
-    store(format, p, v, All{});
-  else if (count > 0)
-    store(format, p, v, First{count});
+  if (count >= lanes()) store(format, p, v, All{});
+  else if (count > 0) store(format, p, v, First{count});
 }
 
 // The rows and columns of a tile that exist; the others are zero in the panels and nowhere in memory.
@@ -39,7 +38,8 @@ struct WholeTile {
   template <typename Format> MFUGAKU_INLINE F32 get(Format format, const typename Format::Element* p, int64_t i) const {
     return load(format, p + i * lanes(), All{});
   }
-  template <typename Format> MFUGAKU_INLINE void put(Format format, typename Format::Element* p, int64_t i, F32 v) const {
+  template <typename Format>
+  MFUGAKU_INLINE void put(Format format, typename Format::Element* p, int64_t i, F32 v) const {
     store(format, p + i * lanes(), v, All{});
   }
 };
@@ -49,14 +49,15 @@ struct PartOfTile {
   template <typename Format> MFUGAKU_INLINE F32 get(Format format, const typename Format::Element* p, int64_t i) const {
     return load_part(format, p + i * lanes(), num_columns - i * lanes());
   }
-  template <typename Format> MFUGAKU_INLINE void put(Format format, typename Format::Element* p, int64_t i, F32 v) const {
+  template <typename Format>
+  MFUGAKU_INLINE void put(Format format, typename Format::Element* p, int64_t i, F32 v) const {
     store_part(format, p + i * lanes(), v, num_columns - i * lanes());
   }
 };
 
-// Where a tile's sums begin, and where they go to. `from` or `to` null: zero, nowhere.
+// Where the sums of a tile begin, or where they go to.
 template <typename Format> struct TileSide {
-  typename Format::Element* first;  // null: not used
+  typename Format::Element* first;  // null: they begin with zero
   int64_t row_stride;
 };
 
@@ -67,16 +68,16 @@ struct PanelStep {
 
 // Runs one tile over panels of `depth`; `before` and `after` are the values of its elements, in whatever formats.
 template <typename Step, typename Before, typename After, typename Part>
-void run_tile(const float* a, Step a_step, const float* b, int64_t depth, TileSide<Before> before, TileSide<After> after,
-              float alpha, Part part) {
+void run_tile(const float* a, Step a_step, const float* b, int64_t depth, TileSide<Before> before,
+              TileSide<After> after, float alpha, Part part) {
   const int64_t width = lanes();
 #define MFUGAKU_ZERO(r) F32 c##r##0 = broadcast(0.0f), c##r##1 = c##r##0, c##r##2 = c##r##0;
   MFUGAKU_EACH_ROW(MFUGAKU_ZERO)
 #undef MFUGAKU_ZERO
   if (before.first != nullptr) {
-#define MFUGAKU_BEGIN(r)                                               \
-  if (r < part.rows()) {                                               \
-    const auto* const row = before.first + r * before.row_stride;      \
+#define MFUGAKU_BEGIN(r)                                                                                              \
+  if (r < part.rows()) {                                                                                              \
+    const auto* const row = before.first + r * before.row_stride;                                                     \
     c##r##0 = part.get(Before{}, row, 0), c##r##1 = part.get(Before{}, row, 1), c##r##2 = part.get(Before{}, row, 2); \
   }
     MFUGAKU_EACH_ROW(MFUGAKU_BEGIN)
@@ -105,11 +106,11 @@ void run_tile(const float* a, Step a_step, const float* b, int64_t depth, TileSi
 #undef MFUGAKU_STEP
 #undef MFUGAKU_ADD
   const F32 factor = broadcast(alpha);
-#define MFUGAKU_END(r)                                                 \
-  if (r < part.rows()) {                                               \
-    auto* const row = after.first + r * after.row_stride;              \
+#define MFUGAKU_END(r)                                                                                \
+  if (r < part.rows()) {                                                                              \
+    auto* const row = after.first + r * after.row_stride;                                             \
     part.put(After{}, row, 0, mul(factor, c##r##0)), part.put(After{}, row, 1, mul(factor, c##r##1)); \
-    part.put(After{}, row, 2, mul(factor, c##r##2));                   \
+    part.put(After{}, row, 2, mul(factor, c##r##2));                                                  \
   }
   MFUGAKU_EACH_ROW(MFUGAKU_END)
 #undef MFUGAKU_END
