@@ -11,15 +11,21 @@ namespace {
 MFUGAKU_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 template <typename Format, bool is_a> void gemm_pack(const GemmPackJob& job, int64_t begin, int64_t end) {
-  using Element = typename Format::Element;
   const int64_t width = is_a ? kTileRows : tile_columns();
   const int64_t num_panels = (job.num_lanes + width - 1) / width;
+  const bool by_two = is_a && job.lane_stride == 1 && lanes() == kTwoTiles;
   for (int64_t index = begin; index < end; ++index) {
-    const int64_t batch = index / num_panels, lane = index % num_panels * width;
-    const PanelSource<Format> from = {
-        static_cast<const Element*>(job.matrix) + batch * job.batch_stride + lane * job.lane_stride, job.lane_stride,
-        job.depth_stride, least(width, job.num_lanes - lane), job.depth};
-    pack_panel(from, width, job.packed + index * width * job.depth);
+    const int64_t batch = index / num_panels, lane = index % num_panels * width, left = job.num_lanes - lane;
+    const auto* const first =
+        static_cast<const typename Format::Element*>(job.matrix) + batch * job.batch_stride + lane * job.lane_stride;
+    const PanelSource<Format> from = {first, job.lane_stride, job.depth_stride, least(width, left), job.depth};
+    float* const packed = job.packed + index * width * job.depth;
+    if (by_two && left >= kTwoTiles && index + 1 < end) {
+      pack_two_tiles(from, packed);
+      ++index;
+    } else {
+      pack_panel(from, width, packed);
+    }
   }
 }
 

@@ -90,6 +90,18 @@ template <typename Format> void pack_rows(const PanelSource<Format>& from, int64
     }
 }
 
+// Lanes are contiguous, and a vector is two tiles wide, which all exist: two panels, one behind the other.
+constexpr int64_t kTwoTiles = 2 * kTileRows;
+template <typename Format> void pack_two_tiles(const PanelSource<Format>& from, float* packed) {
+  alignas(64) float both[kMostLanes];
+  float* second = packed + kTileRows * from.depth;
+  for (int64_t k = 0; k < from.depth; ++k, packed += kTileRows, second += kTileRows) {
+    store(Float32{}, both, load(Format{}, from.first + k * from.depth_stride, All{}), All{});
+    __builtin_memcpy(packed, both, kTileRows * sizeof(float));
+    __builtin_memcpy(second, both + kTileRows, kTileRows * sizeof(float));
+  }
+}
+
 // Lanes are contiguous, and all of the panel exist.
 template <typename Format, typename Count> MFUGAKU_INLINE void pack_whole_columns(const PanelSource<Format>& from,
                                                                                   int64_t panel_width, Count count,
