@@ -31,9 +31,9 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 from setuptools import Command, Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
@@ -41,8 +41,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 CSRC = ROOT / "csrc"
-MPI_COMPILERS = ("mpicxx", "mpic++", "mpiFCC")
-MPI_FLAGS = ("-I", "-isystem", "-D", "-L", "-l", "-Wl,", "-pthread")
+MPI = SimpleNamespace(**runpy.run_path(str(CSRC / "comm" / "mpi_compilers.py")))
 TARGET = sysconfig.get_platform()  # linux-x86_64; of the target in a cross build
 ARCHITECTURE = TARGET.rpartition("-")[2]
 BUILD = ROOT / "build" / f"native.{TARGET}.{sysconfig.get_config_var('SOABI')}"
@@ -83,60 +82,13 @@ def find_compiler() -> list[str] | None:
     return words if all(shutil.which(word) for word in words[:1]) else None
 
 
-def find_mpi_compilers() -> list[list[str]]:
-    """Return the words of each MPI C++ compiler to build for: those of MPICXX, else PATH's and this Python's."""
-    if os.environ.get("MPICXX"):
-        chosen = [shlex.split(entry) for entry in os.environ["MPICXX"].split(":") if entry.strip()]
-        for words in chosen:
-            if shutil.which(words[0]) is None:
-                raise SystemExit(f"MPICXX={words[0]!r} is not an executable. Set MPICXX to an MPI C++ compiler, or to "
-                                 "several with colons between them, or unset it.")
-        return chosen
-    found = [next((path for name in MPI_COMPILERS if (path := shutil.which(name))), None),
-             shutil.which("mpicxx", path=str(Path(sys.executable).parent))]
-    return [[path] for path in dict.fromkeys(filter(None, found))]
-
-
 @functools.cache
 def find_mpi_builds() -> dict[str, list[str]]:
     """Return the MPI compiler of each binary interface to build for: the first that has it."""
     builds: dict[str, list[str]] = {}
-    for compiler in find_mpi_compilers():
-        builds.setdefault(find_mpi_family(compiler), compiler)
+    for compiler in MPI.find_mpi_compilers():
+        builds.setdefault(MPI.find_mpi_family(compiler, find_compiler()), compiler)
     return builds
-
-
-def find_mpi_family(compiler: list[str]) -> str:
-    """Return the name of the binary interface of an MPI compiler's library, from what a linked program asks for."""
-    elf, families = (runpy.run_path(str(ROOT / "megatron_fugaku" / name)) for name in ("elf.py", "mpi_families.py"))
-    _, libraries = ask_mpi_compiler(compiler)
-    with tempfile.TemporaryDirectory() as folder:
-        source, program = Path(folder, "asks.cpp"), Path(folder, "asks.so")
-        source.write_text('extern "C" int MPI_Finalize(void);\nint ask() { return MPI_Finalize(); }\n')
-        done = subprocess.run([*find_compiler(), "-shared", "-fPIC", source, "-o", program, *libraries,
-                               *shlex.split(os.environ.get("LDFLAGS", ""))],
-                              capture_output=True, text=True, check=False)
-        needed = elf["read_library"](program).needed if done.returncode == 0 else ()
-    found = [name for name in needed if re.match(r"libmpi(ch|_abi)?\.so", name)]
-    if not found:
-        raise SystemExit(f"{' '.join(compiler)} names no MPI library that a program can be linked with. Set MPICXX to "
-                         f"an MPI C++ compiler whose MPI is whole. {done.stderr.strip()}")
-    return families["FAMILIES"].get(found[0], re.sub(r"\W", "_", found[0]))
-
-
-def ask_mpi_compiler(compiler: list[str]) -> tuple[list[str], list[str]]:
-    """Return the compile and link flags of an MPI compiler: Open MPI's and Fujitsu's way first, then MPICH's.
-
-    Only folders, names, libraries and definitions are taken: what else it says is for its own compiler, not for CXX.
-    """
-    for options in (("-showme:compile", "-showme:link"), ("-compile_info", "-link_info")):
-        answers = [subprocess.run([*compiler, option], capture_output=True, text=True, check=False)
-                   for option in options]
-        if all(answer.returncode == 0 for answer in answers):
-            return tuple([word for word in shlex.split(answer.stdout) if word.startswith(MPI_FLAGS)]
-                         for answer in answers)
-    raise SystemExit(f"{' '.join(compiler)} tells its flags neither with -showme:compile nor with -compile_info. Set "
-                     "MPICXX to an MPI C++ compiler that does.")
 
 
 def ask_for_utofu() -> tuple[list[str], list[str]]:
@@ -250,7 +202,7 @@ def declare_mpi_backend(ninja: NinjaFile, kernels: Path, torch: Path, output: Pa
 
 def mpi_flags(compiler: list[str]) -> tuple[str, str]:
     """Return the compile and link flags of what is built against MPI."""
-    mpi_compile, mpi_link = ask_mpi_compiler(compiler)
+    mpi_compile, mpi_link = MPI.ask_mpi_compiler(compiler)
     libraries = [flag for flag in mpi_link if flag != "-lmpi_cxx"]  # the C++ bindings that MPI-3 removed
     rpaths = [f"-Wl,-rpath,{flag[2:]}" for flag in libraries if flag.startswith("-L")]
     return shlex.join(["-DOMPI_SKIP_MPICXX", "-DMPICH_SKIP_MPICXX", f"-DMFUGAKU_MPI_COMPILER={' '.join(compiler)}",
@@ -498,9 +450,9 @@ def choose_extensions() -> tuple[list[Extension], list[str]]:
                         if name.endswith(f"._mpi_{family}") or f".native.{family}." in name)
               for name in list_declarations()]
     if not builds:
-        report.append(f"megatron_fugaku.comm._mpi_*: NOT built, because none of {', '.join(MPI_COMPILERS)} is on PATH "
-                      "and MPICXX is not set; torch.distributed will have no MPI. Install an MPI (Debian: apt install "
-                      "libopenmpi-dev openmpi-bin) and install this package again.")
+        report.append(f"megatron_fugaku.comm._mpi_*: NOT built, because none of {', '.join(MPI.MPI_COMPILERS)} is on "
+                      "PATH and MPICXX is not set; torch.distributed will have no MPI. Install an MPI (Debian: apt "
+                      "install libopenmpi-dev openmpi-bin) and install this package again.")
     return [Extension(name, []) for name in list_declarations()], report
 
 
