@@ -376,6 +376,21 @@ class BuildCommTests(BuildTests):
             shutil.copy2(library, self.output)
 
 
+class BuildKernelBench(BuildTests):
+    """Builds the program in which instructions of the kernels are counted: ``setup.py build_kernel_bench``.
+
+    For another architecture than this machine's as the cross builds above; it is linked statically, so that it runs
+    wherever there is an emulator.
+    """
+
+    def run(self) -> None:
+        compiler = [Path(word).name for word in find_compiler() if not word.startswith("-")][-1]
+        ninja = NinjaFile(find_compiler(), BUILD / f"bench_{compiler}")  # of every compiler apart
+        kernels = ninja.add_kernels()
+        self.link(ninja, "kernel_bench", [*ninja.compile(list_sources(CSRC / "bench"), KERNEL_COMMON), kernels],
+                  "-static")
+
+
 class BuildSimulator(Command):
     """Builds the core of the MPI backend for SimGrid's SMPI: ``python setup.py build_simulator --output FOLDER``."""
 
@@ -458,9 +473,11 @@ def choose_extensions() -> tuple[list[Extension], list[str]]:
 
 def main() -> None:
     """Set up the package."""
-    extensions, report = choose_extensions()
+    # That program is built for another machine, whose MPI need not be here.
+    extensions, report = ([], []) if "build_kernel_bench" in sys.argv else choose_extensions()
     commands = {"build_ext": BuildNative, "build_kernel_tests": BuildKernelTests, "build_comm_tests": BuildCommTests,
-                "build_simulator": BuildSimulator, "bdist_wheel": TaggedWheel}
+                "build_kernel_bench": BuildKernelBench, "build_simulator": BuildSimulator,
+                "bdist_wheel": TaggedWheel}
     distribution = setup(ext_modules=extensions, cmdclass=commands)
     if distribution is not None and distribution.have_run.get("build_ext"):
         print("\n".join(["megatron-fugaku build:", *(f"  {line}" for line in report)]), flush=True)
