@@ -33,6 +33,8 @@ FLAGS = {
                                 "--simulate", "--config", "--plot"],
     "bench preload": ["--ranks", "--sizes", "--starts", "--json"],
     "bench smpi": ["--cases", "--overheads", "--model", "--json"],
+    "bench kernels": ["--target", "--cases", "--compiler", "--threads", "--no-peers", "--arm64-root", "--plot",
+                      "--json"],
     "doctor": ["--json"],
     "patches": [], "patches list": [], "patches explain": ["id"], "patches digests": [], "patches check": [],
 }

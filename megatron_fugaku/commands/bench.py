@@ -1,4 +1,4 @@
-"""``mfugaku bench comm|preload|smpi``: on this machine, or by a model of a torus (``comm --simulate``), or SimGrid."""
+"""``mfugaku bench comm|preload|smpi|kernels``: on this machine, or by a model (a torus, SimGrid, an emulated A64FX)."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def _one_of(choices: tuple[str, ...]):
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the benchmarks."""
+    from megatron_fugaku.bench.a64fx_counts import COMPILERS
     from megatron_fugaku.bench.comm import DATA_TYPES, OPERATIONS, SIZES, Plan
     from megatron_fugaku.bench.preload import SIZES as PRELOAD_SIZES
     from megatron_fugaku.bench.records import parse_size
@@ -70,6 +71,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
                       "`mfugaku bench comm` and `mfugaku plan` go by")
     smpi.add_argument("--json", type=Path, metavar="PATH", help="also write one line of JSON per case")
 
+    help_line = "kernels beside stock torch: timed here, or on an emulated A64FX by instructions and modelled cycles"
+    kernels = which.add_parser("kernels", help=help_line, description=help_line)
+    kernels.add_argument("--target", choices=("a64fx", "here"), required=True,
+                         help="`here`: this CPU; `a64fx`: emulated, on Linux x86-64, for which all options are but "
+                         "--cases and --json")
+    kernels.add_argument("--cases", type=_list_of(str.strip), default=(), metavar="WORDS",
+                         help="only cases whose names contain one of these, as in dropout,'gelu backward'")
+    kernels.add_argument("--compiler", choices=tuple(COMPILERS), default="gcc",
+                         help="what compiles the kernels for aarch64 (default: gcc)")
+    kernels.add_argument("--threads", type=int, default=48, metavar="N",
+                         help="threads that share the whole 13B shapes; 0: leave that out (default: 48)")
+    kernels.add_argument("--no-peers", action="store_true", help="leave stock torch out, which takes minutes")
+    kernels.add_argument("--arm64-root", type=Path, metavar="FOLDER",
+                         help="an aarch64 system with torch (default: an image of docker/build.sh)")
+    kernels.add_argument("--plot", type=Path, metavar="PATH", help="also draw the steps of a 13B layer")
+    kernels.add_argument("--json", type=Path, metavar="PATH", help="also write one line of JSON per comparison")
+
 
 def run(args: argparse.Namespace) -> int:
     """Measure or model, print tables and how many targets are met; the exit code does not depend on them."""
@@ -79,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
         records = _run_smpi(args)
     elif args.benchmark == "preload":
         records = _run_preload(args)
+    elif args.benchmark == "kernels":
+        records = _run_kernels(args)
     else:
         records = _simulate(args) if args.simulate is not None else _measure(args)
     if args.json is not None:
@@ -109,6 +129,31 @@ def _run_preload(args: argparse.Namespace) -> list:
     print(f"{records[0].case}; load average up to {records[0].value:.1f}")
     print(preload.render_table(records), end="")
     print(render_verdict(records), end="")
+    return records
+
+
+def _run_kernels(args: argparse.Namespace) -> list:
+    if args.target == "here":
+        from megatron_fugaku.bench import kernels_here
+
+        records = kernels_here.measure(args.cases)
+        print(kernels_here.render_table(records), end="")
+        return records
+    from megatron_fugaku.bench import kernels
+
+    if args.threads < 0:
+        raise ConfigError(f"--threads is {args.threads}", "so many threads cannot share anything",
+                          "give a number of 1 or more, or 0 to leave that out", "--threads")
+    if args.plot is not None and (args.cases or args.no_peers):
+        raise ConfigError("--plot is given with --cases or --no-peers", "the picture compares a whole layer with torch",
+                          "leave one of them out", "--plot")
+    outcome = kernels.measure(kernels.Plan(args.cases, args.compiler, args.threads, not args.no_peers, args.arm64_root))
+    records = kernels.compare(outcome)
+    print(kernels.render_report(outcome, records), end="")
+    if args.plot is not None:
+        from megatron_fugaku.bench.kernel_plot import plot_score
+
+        plot_score(args.plot, kernels.score(outcome), outcome.torch)
     return records
 
 
