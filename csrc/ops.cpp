@@ -14,6 +14,9 @@ STABLE_TORCH_LIBRARY(mfugaku, m) {
       "attention_backward(Tensor gradient, Tensor query, Tensor key, Tensor value, Tensor out, Tensor statistics, "
       "float scale, bool is_causal, float p, int seed, int offset, int first_head, int heads_of_model) "
       "-> (Tensor, Tensor, Tensor)");
+  m.def("norm(Tensor x, Tensor weight, Tensor? bias, float eps, bool centered) -> (Tensor, Tensor)");
+  m.def("norm_backward(Tensor gradient, Tensor x, Tensor weight, Tensor statistics, bool centered, bool wants_bias)"
+        " -> (Tensor, Tensor, Tensor)");
   m.def("call_between_tiles(int function) -> ()");
   m.def("kernel_choices() -> str");
 }
@@ -25,6 +28,8 @@ STABLE_TORCH_LIBRARY_IMPL(mfugaku, CPU, m) {
   m.impl("attention", TORCH_BOX(&mfugaku::ops::attention));
   m.impl("attention_backward", TORCH_BOX(&mfugaku::ops::attention_backward));
   m.impl("gemm", TORCH_BOX(&mfugaku::ops::gemm));
+  m.impl("norm", TORCH_BOX(&mfugaku::ops::norm));
+  m.impl("norm_backward", TORCH_BOX(&mfugaku::ops::norm_backward));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(mfugaku, CompositeExplicitAutograd, m) {

@@ -4,6 +4,7 @@
 #include "kernels/copy/copy.h"
 #include "kernels/dropout/dropout.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/norm/norm.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/registry.h"
 
@@ -29,6 +30,7 @@ const std::vector<Row>& table() {
       MFUGAKU_ROWS(BiasGeluKernels, bias_gelu),
       MFUGAKU_ROWS(GemmKernels, gemm),
       MFUGAKU_ROWS(AttentionKernels, attention),
+      MFUGAKU_ROWS(NormKernels, norm),
   };
   return rows;
 }

@@ -30,6 +30,16 @@ inline void check_bias(const Tensor& bias, const Tensor& x) {
                   "bias must have one dimension, the last of x.");
 }
 
+// The length of the last dimension of x, and how many rows of that length it has.
+inline int64_t row_length(const Tensor& x) {
+  STD_TORCH_CHECK(x.dim() > 0, "x must have a dimension.");
+  return x.size(x.dim() - 1);
+}
+inline int64_t num_rows(const Tensor& x) {
+  const int64_t length = row_length(x);
+  return length == 0 ? 0 : x.numel() / length;
+}
+
 inline Tensor dense(const Tensor& tensor) {
   return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
 }

@@ -47,6 +47,15 @@ std::tuple<Tensor, Tensor, Tensor> attention_backward(const Tensor& gradient, co
                                                       double scale, bool is_causal, double p, int64_t seed,
                                                       int64_t offset, int64_t first_head, int64_t heads_of_model);
 
+// Layer (centered) or root-mean-square normalisation over the last dimension of x, and its statistics: of each row the mean,
+// when centered, and behind them 1 / deviation, float32. See kernels/norm/norm.h.
+std::tuple<Tensor, Tensor> norm(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, double eps,
+                                bool centered);
+
+// The gradients of x, weight and bias; that of the bias has no elements unless wants_bias.
+std::tuple<Tensor, Tensor, Tensor> norm_backward(const Tensor& gradient, const Tensor& x, const Tensor& weight,
+                                                 const Tensor& statistics, bool centered, bool wants_bias);
+
 // Lets the kernels call a function (its address; 0: none) between two tiles, from any of torch's threads: as
 // mfugaku_comm_poke, which lets communication in flight get on.
 void call_between_tiles(int64_t function);

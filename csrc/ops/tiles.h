@@ -33,4 +33,9 @@ template <typename Kernel> void run_in_tiles(int64_t count, int64_t group, const
   });
 }
 
+// Runs `kernel(begin, end)` over rows of `length` elements.
+template <typename Kernel> void run_in_rows(int64_t num_rows, int64_t length, const Kernel& kernel) {
+  run_in_tiles_of(num_rows, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, length)), kernel);
+}
+
 }  // namespace mfugaku::ops

@@ -87,6 +87,11 @@ MFUGAKU_INLINE void accumulate(F32& sum, F32 a, F32 b) { sum = fma(a, b, sum); }
 // The instructions return their second operand when either is a NaN.
 MFUGAKU_INLINE F32 at_least(F32 v, F32 bound) { return _mm256_max_ps(bound, v); }
 MFUGAKU_INLINE F32 at_most(F32 v, F32 bound) { return _mm256_min_ps(bound, v); }
+MFUGAKU_INLINE float largest(F32 v) {
+  __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+  return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+}
 
 MFUGAKU_INLINE void interleave(F32 a, F32 b, F32& low, F32& high) {
   const F32 even = _mm256_unpacklo_ps(a, b), odd = _mm256_unpackhi_ps(a, b);

@@ -82,6 +82,7 @@ MFUGAKU_INLINE void accumulate(F32& sum, F32 a, F32 b) { sum = fma(a, b, sum); }
 // The instructions return their second operand when either is a NaN.
 MFUGAKU_INLINE F32 at_least(F32 v, F32 bound) { return _mm512_max_ps(bound, v); }
 MFUGAKU_INLINE F32 at_most(F32 v, F32 bound) { return _mm512_min_ps(bound, v); }
+MFUGAKU_INLINE float largest(F32 v) { return _mm512_reduce_max_ps(v); }
 
 MFUGAKU_INLINE void interleave(F32 a, F32 b, F32& low, F32& high) {
   const __m512i places = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);

@@ -97,6 +97,7 @@ MFUGAKU_INLINE F32 fnma(F32 a, F32 b, F32 c) { return vfmsq_f32(c, a, b); }
 MFUGAKU_INLINE void accumulate(F32& sum, F32 a, F32 b) { sum = fma(a, b, sum); }
 MFUGAKU_INLINE F32 at_least(F32 v, F32 bound) { return vmaxq_f32(v, bound); }
 MFUGAKU_INLINE F32 at_most(F32 v, F32 bound) { return vminq_f32(v, bound); }
+MFUGAKU_INLINE float largest(F32 v) { return vmaxvq_f32(v); }
 
 MFUGAKU_INLINE void interleave(F32 a, F32 b, F32& low, F32& high) {
   low = vzip1q_f32(a, b);

@@ -39,6 +39,7 @@ MFUGAKU_INLINE F32 fnma(F32 a, F32 b, F32 c) { return __builtin_fmaf(-a, b, c); 
 MFUGAKU_INLINE void accumulate(F32& sum, F32 a, F32 b) { sum = fma(a, b, sum); }
 MFUGAKU_INLINE F32 at_least(F32 v, F32 bound) { return bound > v ? bound : v; }
 MFUGAKU_INLINE F32 at_most(F32 v, F32 bound) { return bound < v ? bound : v; }
+MFUGAKU_INLINE float largest(F32 v) { return v; }
 
 MFUGAKU_INLINE void interleave(F32 a, F32 b, F32& low, F32& high) {
   low = a;

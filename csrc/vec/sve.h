@@ -75,6 +75,7 @@ MFUGAKU_INLINE void accumulate(F32& sum, F32 a, F32 b) {
 #endif
 MFUGAKU_INLINE F32 at_least(F32 v, F32 bound) { return svmax_f32_x(svptrue_b32(), v, bound); }
 MFUGAKU_INLINE F32 at_most(F32 v, F32 bound) { return svmin_f32_x(svptrue_b32(), v, bound); }
+MFUGAKU_INLINE float largest(F32 v) { return svmaxv_f32(svptrue_b32(), v); }
 
 MFUGAKU_INLINE void interleave(F32 a, F32 b, F32& low, F32& high) {
   low = svzip1_f32(a, b);

@@ -9,6 +9,7 @@
 //   broadcast add sub mul    fma(a, b, c) = a * b + c and fnma(a, b, c) = c - a * b round once; accumulate(c, a, b): c = fma(a, b, c)
 //   at_least at_most         at_least(v, bound) = max(v, bound); a NaN in v stays
 //   interleave(a, b, low, high)   a0 b0 a1 b1 ... : the first half of it in low, the second in high
+//   largest(v)               the largest lane of an F32; anything when one is a NaN
 //   as_u32 as_f32 exclusive_or shift_left<bits> count_from(n)   count_from: n, n + 1, n + 2, ... modulo 2^32
 //   multiply_wide(a, m, high, low)   the 64-bit products of each lane with a scalar
 //   start_streams() stream(s, from, to) end_streams()   copies kStreamBytes to an address that is a multiple of them,
@@ -22,7 +23,8 @@
 
 #include <cstdint>
 
-#define MFUGAKU_INLINE __attribute__((always_inline)) inline
+// What handles exceptions refers to a symbol that objects share, which those for some CPUs only must not have.
+#define MFUGAKU_INLINE __attribute__((always_inline, nothrow)) inline
 
 namespace mfugaku::vec {
 

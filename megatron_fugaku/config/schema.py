@@ -116,6 +116,7 @@ class KernelsConfig(Section):
     bias_gelu: Implementation = "auto"
     dropout: Implementation = "auto"
     matmul: Implementation = Field("auto", description="Linear layers; on x86-64 auto leaves float32 to torch.")
+    norm: Implementation = "auto"
 
     @model_validator(mode="before")
     @classmethod

@@ -1,9 +1,13 @@
-"""LayerNorm and RMSNorm as megatron-core modules that know sequence parallelism."""
+"""LayerNorm and RMSNorm as megatron-core modules that know sequence parallelism, by the operators of
+:mod:`megatron_fugaku.kernels`; where those were not built, torch's own."""
 
 from __future__ import annotations
 
 import torch
 from megatron.core.transformer.transformer_config import TransformerConfig
+
+from megatron_fugaku.kernels.extension import load_operators
+from megatron_fugaku.kernels.norm import layer_norm, rms_norm
 
 
 class _MarksSequenceParallel:
@@ -22,6 +26,10 @@ class LayerNorm(torch.nn.LayerNorm, _MarksSequenceParallel):
         super().__init__(hidden_size, eps=eps, dtype=config.params_dtype)
         self.mark(config)
 
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``x`` normalised."""
+        return super().forward(x) if load_operators() is None else layer_norm(x, self.weight, self.bias, self.eps)
+
 
 class RMSNorm(torch.nn.RMSNorm, _MarksSequenceParallel):
     """Root-mean-square normalisation over the last dimension: [..., hidden_size] to the same shape and dtype."""
@@ -29,3 +37,7 @@ class RMSNorm(torch.nn.RMSNorm, _MarksSequenceParallel):
     def __init__(self, config: TransformerConfig, hidden_size: int, eps: float = 1e-5, **unused: object):
         super().__init__(hidden_size, eps=eps, dtype=config.params_dtype)
         self.mark(config)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``x`` normalised."""
+        return super().forward(x) if load_operators() is None else rms_norm(x, self.weight, self.eps)

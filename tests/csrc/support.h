@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
@@ -146,6 +147,17 @@ inline bool same(const HalfFormat& format, uint16_t a, uint16_t b) {
   return a == b || (format.is_nan(a) && format.is_nan(b));
 }
 
+inline std::vector<float> uniform(int64_t count, uint64_t seed, double low = -4, double high = 4) {
+  Random random(seed);
+  std::vector<float> values(static_cast<size_t>(count));
+  for (float& v : values) v = static_cast<float>(random.between(low, high));
+  return values;
+}
+
+template <typename T> void copy_into(Guarded<T>& to, const std::vector<T>& from) {
+  for (int64_t i = 0; i < to.size(); ++i) to[i] = from[static_cast<size_t>(i)];
+}
+
 // Floats and doubles of all kinds: ordinary ones, zeros, subnormals, infinities, NaNs and any bits.
 inline float any_float(Random& random) {
   switch (random.bits() % 16) {
@@ -159,18 +171,18 @@ inline float any_float(Random& random) {
   }
 }
 
+// What is run on one instruction set must have this number on the others: of all bits, but for which NaN a NaN is.
+inline uint64_t fingerprint(const std::vector<float>& values, uint64_t state = 14695981039346656037ull) {
+  for (const float v : values) state = (state ^ (v != v ? 0x7fc00000u : bit_cast<uint32_t>(v))) * 1099511628211ull;
+  return state;
+}
+
 // Runs `check` on the kernels of a family for every instruction set that this CPU has.
 template <typename Family, typename Check> void for_every_isa(Check check) {
   for (int i = 0; i < kernels::kNumIsas; ++i) {
     const auto isa = static_cast<kernels::Isa>(i);
     if (const Family* family = kernels::kernels_for<Family>(isa)) check(std::string(kernels::name_of(isa)), *family);
   }
-}
-
-// Everything that is run on one instruction set must give these bits on the others.
-inline uint64_t fingerprint(const std::vector<float>& values, uint64_t state = 14695981039346656037ull) {
-  for (const float v : values) state = (state ^ (v != v ? 0x7fc00000u : bit_cast<uint32_t>(v))) * 1099511628211ull;
-  return state;
 }
 
 // While one lives, the CPU flushes subnormal numbers to zero.

@@ -1,0 +1,7 @@
+#include "vec/portable.h"
+
+#include "kernels/norm/norm_body.h"
+
+namespace mfugaku::kernels {
+const NormKernels norm_portable = kNorm;
+}
