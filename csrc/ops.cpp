@@ -17,6 +17,8 @@ STABLE_TORCH_LIBRARY(mfugaku, m) {
   m.def("norm(Tensor x, Tensor weight, Tensor? bias, float eps, bool centered) -> (Tensor, Tensor)");
   m.def("norm_backward(Tensor gradient, Tensor x, Tensor weight, Tensor statistics, bool centered, bool wants_bias)"
         " -> (Tensor, Tensor, Tensor)");
+  m.def("softmax(Tensor x, float scale, bool causal) -> Tensor");
+  m.def("softmax_backward(Tensor gradient, Tensor y, float scale, bool causal) -> Tensor");
   m.def("call_between_tiles(int function) -> ()");
   m.def("kernel_choices() -> str");
 }
@@ -30,6 +32,8 @@ STABLE_TORCH_LIBRARY_IMPL(mfugaku, CPU, m) {
   m.impl("gemm", TORCH_BOX(&mfugaku::ops::gemm));
   m.impl("norm", TORCH_BOX(&mfugaku::ops::norm));
   m.impl("norm_backward", TORCH_BOX(&mfugaku::ops::norm_backward));
+  m.impl("softmax", TORCH_BOX(&mfugaku::ops::softmax));
+  m.impl("softmax_backward", TORCH_BOX(&mfugaku::ops::softmax_backward));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(mfugaku, CompositeExplicitAutograd, m) {

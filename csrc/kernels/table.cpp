@@ -7,6 +7,7 @@
 #include "kernels/norm/norm.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/registry.h"
+#include "kernels/softmax/softmax.h"
 
 namespace mfugaku::kernels {
 
@@ -31,6 +32,7 @@ const std::vector<Row>& table() {
       MFUGAKU_ROWS(GemmKernels, gemm),
       MFUGAKU_ROWS(AttentionKernels, attention),
       MFUGAKU_ROWS(NormKernels, norm),
+      MFUGAKU_ROWS(SoftmaxKernels, softmax),
   };
   return rows;
 }

@@ -56,6 +56,13 @@ std::tuple<Tensor, Tensor> norm(const Tensor& x, const Tensor& weight, const std
 std::tuple<Tensor, Tensor, Tensor> norm_backward(const Tensor& gradient, const Tensor& x, const Tensor& weight,
                                                  const Tensor& statistics, bool centered, bool wants_bias);
 
+// Softmax of scale * x over the last dimension, with `causal` over what the row of a matrix [.., queries, keys] sees: see
+// kernels/softmax/softmax.h. scale > 0.
+Tensor softmax(const Tensor& x, double scale, bool causal);
+
+// The gradient of x from that of y = softmax(x, scale, causal).
+Tensor softmax_backward(const Tensor& gradient, const Tensor& y, double scale, bool causal);
+
 // Lets the kernels call a function (its address; 0: none) between two tiles, from any of torch's threads: as
 // mfugaku_comm_poke, which lets communication in flight get on.
 void call_between_tiles(int64_t function);

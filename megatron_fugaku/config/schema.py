@@ -117,6 +117,7 @@ class KernelsConfig(Section):
     dropout: Implementation = "auto"
     matmul: Implementation = Field("auto", description="Linear layers; on x86-64 auto leaves float32 to torch.")
     norm: Implementation = "auto"
+    softmax: Implementation = "auto"
 
     @model_validator(mode="before")
     @classmethod

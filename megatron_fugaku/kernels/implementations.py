@@ -10,7 +10,7 @@ import platform
 from collections.abc import Mapping
 
 #: Every operator that has a choice.
-OPERATORS = ("attention", "bias_gelu", "dropout", "matmul", "norm")
+OPERATORS = ("attention", "bias_gelu", "dropout", "matmul", "norm", "softmax")
 
 AUTO, KERNEL, REFERENCE = "auto", "kernel", "reference"
 

@@ -16,6 +16,7 @@ from megatron_fugaku.kernels.attention import attention
 from megatron_fugaku.kernels.dropout import draw_seed
 from megatron_fugaku.kernels.extension import load_operators, runs_kernel
 from megatron_fugaku.model.dropout import choose_dropout
+from megatron_fugaku.model.softmax import choose_softmax
 
 
 class CoreAttention(DotProductAttention):
@@ -27,6 +28,7 @@ class CoreAttention(DotProductAttention):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
+        self.scale_mask_softmax = choose_softmax(self.scale_mask_softmax)
         self.attention_dropout = choose_dropout(self.attention_dropout)
 
     def forward(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
