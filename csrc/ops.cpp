@@ -19,6 +19,8 @@ STABLE_TORCH_LIBRARY(mfugaku, m) {
         " -> (Tensor, Tensor, Tensor)");
   m.def("softmax(Tensor x, float scale, bool causal) -> Tensor");
   m.def("softmax_backward(Tensor gradient, Tensor y, float scale, bool causal) -> Tensor");
+  m.def("swiglu(Tensor x) -> Tensor");
+  m.def("swiglu_backward(Tensor gradient, Tensor x) -> Tensor");
   m.def("call_between_tiles(int function) -> ()");
   m.def("kernel_choices() -> str");
 }
@@ -34,6 +36,8 @@ STABLE_TORCH_LIBRARY_IMPL(mfugaku, CPU, m) {
   m.impl("norm_backward", TORCH_BOX(&mfugaku::ops::norm_backward));
   m.impl("softmax", TORCH_BOX(&mfugaku::ops::softmax));
   m.impl("softmax_backward", TORCH_BOX(&mfugaku::ops::softmax_backward));
+  m.impl("swiglu", TORCH_BOX(&mfugaku::ops::swiglu));
+  m.impl("swiglu_backward", TORCH_BOX(&mfugaku::ops::swiglu_backward));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(mfugaku, CompositeExplicitAutograd, m) {

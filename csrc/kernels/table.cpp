@@ -8,6 +8,7 @@
 #include "kernels/reduce/reduce.h"
 #include "kernels/registry.h"
 #include "kernels/softmax/softmax.h"
+#include "kernels/swiglu/swiglu.h"
 
 namespace mfugaku::kernels {
 
@@ -33,6 +34,7 @@ const std::vector<Row>& table() {
       MFUGAKU_ROWS(AttentionKernels, attention),
       MFUGAKU_ROWS(NormKernels, norm),
       MFUGAKU_ROWS(SoftmaxKernels, softmax),
+      MFUGAKU_ROWS(SwigluKernels, swiglu),
   };
   return rows;
 }

@@ -63,6 +63,12 @@ Tensor softmax(const Tensor& x, double scale, bool causal);
 // The gradient of x from that of y = softmax(x, scale, causal).
 Tensor softmax_backward(const Tensor& gradient, const Tensor& y, double scale, bool causal);
 
+// SwiGLU: [.., 2 F] to [.., F]. See kernels/swiglu/swiglu.h.
+Tensor swiglu(const Tensor& x);
+
+// The gradient of x, [.., 2 F], from that of swiglu(x), [.., F].
+Tensor swiglu_backward(const Tensor& gradient, const Tensor& x);
+
 // Lets the kernels call a function (its address; 0: none) between two tiles, from any of torch's threads: as
 // mfugaku_comm_poke, which lets communication in flight get on.
 void call_between_tiles(int64_t function);

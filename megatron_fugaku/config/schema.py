@@ -118,6 +118,7 @@ class KernelsConfig(Section):
     matmul: Implementation = Field("auto", description="Linear layers; on x86-64 auto leaves float32 to torch.")
     norm: Implementation = "auto"
     softmax: Implementation = "auto"
+    swiglu: Implementation = "auto"
 
     @model_validator(mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from megatron.core.transformer.spec_utils import ModuleSpec
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules
 from megatron.core.transformer.transformer_layer import TransformerLayer, TransformerLayerSubmodules
 
+from megatron_fugaku.model.activation import SwiGLU
 from megatron_fugaku.model.attention import CoreAttention
 from megatron_fugaku.model.dropout import get_bias_dropout_add
 from megatron_fugaku.model.linear import ColumnLinear, RowLinear
@@ -36,6 +37,10 @@ class CpuSpecProvider(LocalSpecProvider):
     def core_attention(self) -> type:
         """Return the class of the attention between the projections."""
         return CoreAttention
+
+    def activation_func(self) -> type:
+        """Return the class of the activation that an MLP builds where the configuration asks for it."""
+        return SwiGLU
 
 
 def build_block_spec(normalization: str, num_layers: int) -> TransformerBlockSubmodules:

@@ -1,0 +1,7 @@
+#include "vec/neon.h"
+
+#include "kernels/swiglu/swiglu_body.h"
+
+namespace mfugaku::kernels {
+const SwigluKernels swiglu_neon = kSwiglu;
+}

@@ -1,0 +1,7 @@
+#include "vec/portable.h"
+
+#include "kernels/swiglu/swiglu_body.h"
+
+namespace mfugaku::kernels {
+const SwigluKernels swiglu_portable = kSwiglu;
+}
