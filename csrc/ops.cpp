@@ -21,6 +21,9 @@ STABLE_TORCH_LIBRARY(mfugaku, m) {
   m.def("softmax_backward(Tensor gradient, Tensor y, float scale, bool causal) -> Tensor");
   m.def("swiglu(Tensor x) -> Tensor");
   m.def("swiglu_backward(Tensor gradient, Tensor x) -> Tensor");
+  m.def("cross_entropy(Tensor logits, Tensor targets, int first_column) -> (Tensor, Tensor, Tensor)");
+  m.def("cross_entropy_backward(Tensor(a!) logits, Tensor targets, int first_column, Tensor gradient, Tensor largest,"
+        " Tensor factors) -> ()");
   m.def("call_between_tiles(int function) -> ()");
   m.def("kernel_choices() -> str");
 }
@@ -38,6 +41,8 @@ STABLE_TORCH_LIBRARY_IMPL(mfugaku, CPU, m) {
   m.impl("softmax_backward", TORCH_BOX(&mfugaku::ops::softmax_backward));
   m.impl("swiglu", TORCH_BOX(&mfugaku::ops::swiglu));
   m.impl("swiglu_backward", TORCH_BOX(&mfugaku::ops::swiglu_backward));
+  m.impl("cross_entropy", TORCH_BOX(&mfugaku::ops::cross_entropy));
+  m.impl("cross_entropy_backward", TORCH_BOX(&mfugaku::ops::cross_entropy_backward));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(mfugaku, CompositeExplicitAutograd, m) {

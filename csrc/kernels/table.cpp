@@ -2,6 +2,7 @@
 #include "kernels/attention/attention.h"
 #include "kernels/bias_gelu/bias_gelu.h"
 #include "kernels/copy/copy.h"
+#include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/dropout/dropout.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/norm/norm.h"
@@ -35,6 +36,7 @@ const std::vector<Row>& table() {
       MFUGAKU_ROWS(NormKernels, norm),
       MFUGAKU_ROWS(SoftmaxKernels, softmax),
       MFUGAKU_ROWS(SwigluKernels, swiglu),
+      MFUGAKU_ROWS(CrossEntropyKernels, cross_entropy),
   };
   return rows;
 }

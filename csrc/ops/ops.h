@@ -69,6 +69,16 @@ Tensor swiglu(const Tensor& x);
 // The gradient of x, [.., 2 F], from that of swiglu(x), [.., F].
 Tensor swiglu_backward(const Tensor& gradient, const Tensor& x);
 
+// What a rank knows of the cross-entropy of each row of its logits [.., V], columns from first_column on of all ranks'
+// together, against targets [..] (int64): the largest logit, the sum of powers and the target's logit, all float32 [..].
+// See kernels/cross_entropy/cross_entropy.h.
+std::tuple<Tensor, Tensor, Tensor> cross_entropy(const Tensor& logits, const Tensor& targets, int64_t first_column);
+
+// Overwrites contiguous logits with their gradient. float32 [..] each: the gradient of the losses, the largest logit of all
+// ranks, and the gradient divided by the sum of all ranks.
+void cross_entropy_backward(Tensor logits, const Tensor& targets, int64_t first_column, const Tensor& gradient,
+                            const Tensor& largest, const Tensor& factors);
+
 // Lets the kernels call a function (its address; 0: none) between two tiles, from any of torch's threads: as
 // mfugaku_comm_poke, which lets communication in flight get on.
 void call_between_tiles(int64_t function);

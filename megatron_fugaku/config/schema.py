@@ -114,6 +114,7 @@ class KernelsConfig(Section):
     attention: Implementation = Field("auto", description="auto: the kernel, where it was built and torch was not "
                                       "measured to be faster.")
     bias_gelu: Implementation = "auto"
+    cross_entropy: Implementation = "auto"
     dropout: Implementation = "auto"
     matmul: Implementation = Field("auto", description="Linear layers; on x86-64 auto leaves float32 to torch.")
     norm: Implementation = "auto"

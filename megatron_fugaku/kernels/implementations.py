@@ -10,7 +10,7 @@ import platform
 from collections.abc import Mapping
 
 #: Every operator that has a choice.
-OPERATORS = ("attention", "bias_gelu", "dropout", "matmul", "norm", "softmax", "swiglu")
+OPERATORS = ("attention", "bias_gelu", "cross_entropy", "dropout", "matmul", "norm", "softmax", "swiglu")
 
 AUTO, KERNEL, REFERENCE = "auto", "kernel", "reference"
 

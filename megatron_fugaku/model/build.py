@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from megatron.core import parallel_state
-from megatron.core.models.gpt.gpt_model import GPTModel
 from megatron.core.transformer.transformer_block import get_num_layers_to_build
 from megatron.core.transformer.transformer_config import TransformerConfig
 
@@ -11,11 +10,12 @@ from megatron_fugaku.config import RunConfig, padded_vocab_size
 from megatron_fugaku.model.dropout import replace_embedding_dropout
 from megatron_fugaku.model.initialize import initialize_parameters
 from megatron_fugaku.model.linear import replace_output_layer
+from megatron_fugaku.model.loss import LanguageModel
 from megatron_fugaku.model.spec import build_block_spec
 
 
 def build_model_chunks(config: RunConfig, transformer_config: TransformerConfig, vocab_size: int,
-                       parallel_output: bool = True) -> list[GPTModel]:
+                       parallel_output: bool = True) -> list[LanguageModel]:
     """Build and initialise this rank's model: one chunk, or ``virtual_pipeline_model_parallel_size`` of them.
 
     megatron-core's parallel state must be initialised.
@@ -31,7 +31,7 @@ def build_model_chunks(config: RunConfig, transformer_config: TransformerConfig,
     chunks = []
     for index in range(num_chunks):
         vp_stage = index if num_chunks > 1 else None
-        chunk = GPTModel(
+        chunk = LanguageModel(
             transformer_config,
             build_block_spec(model.normalization, get_num_layers_to_build(transformer_config, vp_stage=vp_stage)),
             vocab_size=padded_vocab_size(vocab_size, config),

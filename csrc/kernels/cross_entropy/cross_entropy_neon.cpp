@@ -1,0 +1,7 @@
+#include "vec/neon.h"
+
+#include "kernels/cross_entropy/cross_entropy_body.h"
+
+namespace mfugaku::kernels {
+const CrossEntropyKernels cross_entropy_neon = kCrossEntropy;
+}
