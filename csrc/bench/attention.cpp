@@ -55,8 +55,8 @@ const Declaration declaration([](bool whole) {
   std::vector<Case> cases;
   for (const bool backward : {false, true}) {
     // A width of 16 gives the tasks that 144 does.
-    cases.push_back(make_case("float32", backward, whole ? 6 : 1, whole ? 2048 : 192, whole ? 16 : 144));
-    if (!whole && !backward) cases.push_back(make_case("bfloat16", backward, 1, 192, 144));
+    cases.push_back(make_case("float32", backward, whole ? 6 : 1, whole ? 2048 : 384, whole ? 16 : 144));
+    if (!whole && !backward) cases.push_back(make_case("bfloat16", backward, 1, 384, 144));
   }
   return cases;
 });

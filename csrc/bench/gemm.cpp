@@ -74,12 +74,12 @@ const Declaration declaration([](bool whole) {
     return cases;
   }
   for (const char* const form : {"nt", "nn", "tn"}) {
-    cases.push_back(make_case("float32", {form, 1, 192, 192, 256}, false));
+    cases.push_back(make_case("float32", {form, 1, 288, 288, 256}, false));
     const bool is_of_scores = form == std::string("nt");
-    cases.push_back(make_case("float32", {form, 2, 192, is_of_scores ? 192 : 144, is_of_scores ? 144 : 192}, true));
+    cases.push_back(make_case("float32", {form, 1, 288, is_of_scores ? 288 : 144, is_of_scores ? 144 : 288}, true));
   }
-  cases.push_back(make_case("bfloat16", {"nt", 1, 192, 192, 256}, false));
-  cases.push_back(make_case("float16", {"nt", 1, 192, 192, 256}, false));
+  cases.push_back(make_case("bfloat16", {"nt", 1, 288, 288, 256}, false));
+  cases.push_back(make_case("float16", {"nt", 1, 288, 288, 256}, false));
   return cases;
 });
 
