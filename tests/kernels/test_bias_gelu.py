@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import kernel_inputs
 import pytest
 import torch
+from kernel_inputs import gradients
 
 from megatron_fugaku.kernels.bias_gelu import backward_operator, bias_gelu, operator, reference
 
@@ -18,14 +20,8 @@ def op():
     return operator()
 
 
-def values(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
-    return (3 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))).to(dtype)
-
-
-def gradients(function, inputs: list[torch.Tensor], upstream: torch.Tensor) -> list[torch.Tensor]:
-    leaves = [t.detach().clone().requires_grad_() for t in inputs]
-    function(*leaves).backward(upstream)
-    return [leaf.grad for leaf in leaves]
+def values(*shape: int, **options) -> torch.Tensor:
+    return kernel_inputs.values(*shape, size=3, **options)
 
 
 def half_step(exact: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import kernel_inputs
 import pytest
 import torch
 from hypothesis import given
@@ -18,8 +19,8 @@ def op():
     return operator()
 
 
-def values(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
-    return (3 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))).to(dtype)
+def values(*shape: int, **options) -> torch.Tensor:
+    return kernel_inputs.values(*shape, size=3, **options)
 
 
 def targets_of(*shape: int, columns: int, first: int) -> torch.Tensor:

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from kernel_inputs import values
 
 from megatron_fugaku.kernels.dropout import (
     bias_dropout_add,
@@ -26,10 +27,6 @@ def op():
     if operator() is None:
         pytest.skip("the extension of the kernels was not built")
     return operator()
-
-
-def values(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

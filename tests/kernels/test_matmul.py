@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_inputs import values
 
 from megatron_fugaku.kernels.implementations import set_implementations
 from megatron_fugaku.kernels.matmul import matmul, multiply, multiply_into, operator, reference
@@ -21,10 +22,6 @@ def kernels():
     set_implementations({"matmul": "kernel"})
     yield
     set_implementations("auto")
-
-
-def values(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
 @settings(max_examples=60, deadline=None)

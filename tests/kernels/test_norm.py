@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from kernel_inputs import gradients, values
 
 from megatron_fugaku.kernels.norm import backward_operator, layer_norm, operator, reference, rms_norm
 
@@ -18,10 +19,6 @@ def op():
     return operator()
 
 
-def values(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
-
-
 def inputs_of(*shape: int, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
     return [0.5 + values(*shape, dtype=dtype), 1 + values(shape[-1], dtype=dtype, seed=1) / 4,
             values(shape[-1], dtype=dtype, seed=2)]
@@ -29,12 +26,6 @@ def inputs_of(*shape: int, dtype: torch.dtype = torch.float32) -> list[torch.Ten
 
 def apply(centered: bool, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     return layer_norm(x, weight, bias, 1e-5) if centered else rms_norm(x, weight, 1e-5)
-
-
-def gradients(function, inputs: list[torch.Tensor], upstream: torch.Tensor) -> list[torch.Tensor]:
-    leaves = [t.detach().clone().requires_grad_() for t in inputs]
-    function(*leaves).backward(upstream)
-    return [leaf.grad for leaf in leaves if leaf.grad is not None]
 
 
 @pytest.mark.parametrize("centered", [True, False])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import kernel_inputs
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from kernel_inputs import gradients
 
 from megatron_fugaku.kernels.softmax import backward_operator, operator, reference, softmax
 
@@ -18,14 +20,12 @@ def op():
     return operator()
 
 
-def values(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
-    return (3 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))).to(dtype)
+def values(*shape: int, **options) -> torch.Tensor:
+    return kernel_inputs.values(*shape, size=3, **options)
 
 
 def gradient(function, x: torch.Tensor, upstream: torch.Tensor) -> torch.Tensor:
-    leaf = x.detach().clone().requires_grad_()
-    function(leaf).backward(upstream)
-    return leaf.grad
+    return gradients(function, [x], upstream)[0]
 
 
 @given(queries=st.integers(0, 40), more_keys=st.integers(1, 300), causal=st.booleans(),
