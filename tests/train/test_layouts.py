@@ -27,7 +27,7 @@ LAYOUTS = {
 # Its modules differ from GPT's under tensor and pipeline parallelism only.
 LLAMA_LAYOUTS = {"tp2_pp2_dp2", "tp4_sp"}
 # Every product by the kernels, or nothing: by default it is what is faster on this machine.
-KERNELS = {4: {"tp4": {"matmul": "kernel"}, "tp4_sp": {"matmul": "kernel"}, "pp4": "reference"}}
+KERNELS = {"tp4": {"matmul": "kernel"}, "tp4_sp": {"matmul": "kernel"}, "pp4": "reference"}
 MODELS = {
     "gpt": {"num_layers": 8},
     "llama": {"num_layers": 8, "style": "llama", "num_query_groups": 4},
@@ -52,21 +52,31 @@ def one_rank(small_manifest, tmp_path_factory) -> dict[str, dict[int, float]]:
     return train_layouts(tmp_path_factory.mktemp("one"), small_manifest, 1, runs)
 
 
+def check_curves(curves: dict[str, dict[int, float]], one_rank: dict[str, dict[int, float]]) -> None:
+    """Fail unless each curve, which begins with the name of its model, is that of one rank."""
+    for name, losses in curves.items():
+        reference = one_rank[name.partition("_")[0]]
+        assert sorted(losses) == sorted(reference) == list(range(1, 21)), name
+        assert losses == {step: pytest.approx(loss, rel=TOLERANCE) for step, loss in reference.items()}, name
+
+
 @pytest.mark.mpi
 @pytest.mark.slow
 @pytest.mark.parametrize("world_size", [4, 8])
 def test_layouts_train_like_one_rank(world_size, one_rank, small_manifest, tmp_path):
     layouts = LAYOUTS[world_size]
     runs = {f"gpt_{name}": {"model": MODELS["gpt"], "parallel": layout} for name, layout in layouts.items()}
-    for name, kernels in KERNELS.get(world_size, {}).items():
-        runs[f"gpt_{name}_kernels"] = {**runs[f"gpt_{name}"], "kernels": kernels}
     for name in LLAMA_LAYOUTS & layouts.keys():
         runs[f"llama_{name}"] = {"model": MODELS["llama"], "parallel": layouts[name]}
-    curves = train_layouts(tmp_path, small_manifest, world_size, runs)
-    for name, losses in curves.items():
-        reference = one_rank[name.partition("_")[0]]
-        assert sorted(losses) == sorted(reference) == list(range(1, 21)), name
-        assert losses == {step: pytest.approx(loss, rel=TOLERANCE) for step, loss in reference.items()}, name
+    check_curves(train_layouts(tmp_path, small_manifest, world_size, runs), one_rank)
+
+
+@pytest.mark.mpi
+@pytest.mark.slow
+def test_kernels_and_their_references_train_like_one_rank(one_rank, small_manifest, tmp_path):
+    runs = {f"gpt_{name}": {"model": MODELS["gpt"], "parallel": LAYOUTS[4][name], "kernels": kernels}
+            for name, kernels in KERNELS.items()}
+    check_curves(train_layouts(tmp_path, small_manifest, 4, runs), one_rank)
 
 
 @pytest.mark.mpi
