@@ -4,6 +4,7 @@
 
 #include "kernels/registry.h"
 #include "ops/probability.h"
+#include "ops/storage.h"
 #include "ops/tiles.h"
 #include "ops/workspace.h"
 
@@ -41,9 +42,9 @@ kernels::AttentionMatrix matrix(const Tensor& x) {
   return {const_cast<void*>(x.const_data_ptr()), x.stride(0), x.size(2) > 1 ? x.stride(2) : x.stride(1)};
 }
 
+// Of tensors whose shapes fit and whose heads have one stride.
 kernels::AttentionJob job_of(const Tensor& query, const Tensor& key, const Tensor& value, double scale, bool is_causal,
                              double p, int64_t seed, int64_t offset, int64_t first_head, int64_t heads_of_model) {
-  check_shapes(query, key, value, is_causal);
   STD_TORCH_CHECK(scale > 0, "scale must be above 0.");
   STD_TORCH_CHECK(p >= 0 && p < 1, "p must be at least 0 and below 1.");
   STD_TORCH_CHECK(first_head >= 0 && first_head + query.size(2) <= heads_of_model,
@@ -70,8 +71,7 @@ kernels::AttentionJob job_of(const Tensor& query, const Tensor& key, const Tenso
 }
 
 kernels::AttentionPlan plan_of(const kernels::AttentionJob& job, const Tensor& query) {
-  const auto storage = by_type(query, kernels::Storage::Float32, kernels::Storage::BFloat16, kernels::Storage::Float16);
-  return {kernels::chosen<kernels::AttentionKernels>(), job, storage,
+  return {kernels::chosen<kernels::AttentionKernels>(), job, storage_of(query),
           static_cast<int64_t>(torch::stable::get_num_threads())};
 }
 

@@ -1,14 +1,11 @@
 #include "kernels/gemm/gemm_run.h"
 #include "kernels/registry.h"
+#include "ops/storage.h"
 #include "ops/tiles.h"
 #include "ops/workspace.h"
 
 namespace mfugaku::ops {
 namespace {
-
-kernels::Storage storage_of(const Tensor& x) {
-  return by_type(x, kernels::Storage::Float32, kernels::Storage::BFloat16, kernels::Storage::Float16);
-}
 
 void check_matrices(const Tensor& x, const char* name) {
   check_type(x, name);

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from megatron_fugaku.bench.a64fx_cycles import NUM_CORES
+from megatron_fugaku.bench.figure import figure_into
 from megatron_fugaku.bench.kernel_score import StepTime
 from megatron_fugaku.errors import EnvironmentError
 
@@ -19,28 +20,13 @@ def plot_score(path: Path, passes: Mapping[str, Sequence[StepTime]], torch: str)
     if not passes:
         raise EnvironmentError("there is no score to draw", "the picture compares with stock torch in all of a layer",
                                "leave out --cases and --no-peers, or leave out --plot", "--plot")
-    try:
-        import matplotlib
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise EnvironmentError("matplotlib is not installed", "the figure cannot be drawn",
-                               "pip install 'megatron-fugaku[login]', or leave out --plot", "--plot") from error
-    figure, panels = pyplot.subplots(1, len(passes), figsize=(7 * len(passes), 6), squeeze=False, sharex=True,
-                                     layout="constrained")
-    for panel, (name, times) in zip(panels[0], passes.items(), strict=True):
-        _plot_pass(panel, name, times, torch)
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    shown = dict(zip(labels, handles, strict=True))  # one of each
-    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=len(shown), fontsize="small")
-    figure.suptitle(f"One layer of the 13B model on the {NUM_CORES} cores of an A64FX: modelled, not measured")
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise EnvironmentError(f"{path} cannot be written: {error}", "the figure is lost",
-                               "choose another path, ending in .svg, .pdf or .png", "--plot") from error
-    finally:
-        pyplot.close(figure)
+    with figure_into(path, 1, len(passes), figsize=(7 * len(passes), 6), sharex=True) as (figure, panels):
+        for panel, (name, times) in zip(panels[0], passes.items(), strict=True):
+            _plot_pass(panel, name, times, torch)
+        handles, labels = panels[0][0].get_legend_handles_labels()
+        shown = dict(zip(labels, handles, strict=True))  # one of each
+        figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=len(shown), fontsize="small")
+        figure.suptitle(f"One layer of the 13B model on the {NUM_CORES} cores of an A64FX: modelled, not measured")
 
 
 def _plot_pass(panel, name: str, times: Sequence[StepTime], torch: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from megatron_fugaku.bench.figure import figure_into
 from megatron_fugaku.bench.torus import BOUND, CallTimes, Simulation
-from megatron_fugaku.errors import EnvironmentError
 from megatron_fugaku.plan.compare import Variant
 from megatron_fugaku.plan.cost_model import WITH_OVERHEADS, CostModel
 from megatron_fugaku.plan.traffic import Traffic
@@ -18,30 +18,16 @@ def plot_simulation(path: Path, simulation: Simulation, calls: list[CallTimes],
     Raises:
         EnvironmentError: matplotlib is missing, or the file cannot be written.
     """
-    try:
-        import matplotlib
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise EnvironmentError("matplotlib is not installed", "the figure cannot be drawn",
-                               "pip install 'megatron-fugaku[login]', or leave out --plot", "--plot") from error
     shown = [(step_traffic, variants) for step_traffic, model, variants in steps if model is WITH_OVERHEADS]
     num_rows = len(simulation.dimensions) + len(shown)
-    figure, panels = pyplot.subplots(num_rows, 1, figsize=(9, 3.6 * num_rows), squeeze=False, layout="constrained")
-    panels = list(panels[:, 0])
-    for dimension in simulation.dimensions:
-        _plot_calls(panels.pop(0), simulation, dimension, [call for call in calls if call.dimension == dimension
-                                                           and call.model is WITH_OVERHEADS])
-    for step_traffic, variants in shown:
-        _plot_step(panels.pop(0), step_traffic, variants)
-    figure.suptitle(f"{simulation.torus.describe()}: modelled with overheads, not measured")
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise EnvironmentError(f"{path} cannot be written: {error}", "the figure is lost",
-                               "choose another path, ending in .svg, .pdf or .png", "--plot") from error
-    finally:
-        pyplot.close(figure)
+    with figure_into(path, num_rows, 1, figsize=(9, 3.6 * num_rows)) as (figure, panels):
+        panels = list(panels[:, 0])
+        for dimension in simulation.dimensions:
+            _plot_calls(panels.pop(0), simulation, dimension, [call for call in calls if call.dimension == dimension
+                                                               and call.model is WITH_OVERHEADS])
+        for step_traffic, variants in shown:
+            _plot_step(panels.pop(0), step_traffic, variants)
+        figure.suptitle(f"{simulation.torus.describe()}: modelled with overheads, not measured")
 
 
 def _plot_calls(panel, simulation: Simulation, dimension: str, calls: list[CallTimes]) -> None:

@@ -30,6 +30,10 @@ def reference(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor, alpha: float,
     out.copy_(out + product if accumulate else product)
 
 
+def _kernel_for(a: torch.Tensor, b: torch.Tensor) -> Callable[..., None] | None:
+    return operator() if runs_kernel("matmul", a, b) and min(a.shape[-2], b.shape[-1]) >= _LEAST_SIDE else None
+
+
 def multiply_into(out: torch.Tensor, a: torch.Tensor, b: torch.Tensor, accumulate: bool = False) -> torch.Tensor:
     """Set ``out`` to ``a @ b``, or add that to it, and return it. Nothing here is recorded for gradients.
 
@@ -38,7 +42,7 @@ def multiply_into(out: torch.Tensor, a: torch.Tensor, b: torch.Tensor, accumulat
         a, b: [..., M, K] and [..., K, N] of one dtype, with the same leading dimensions: none or one.
         accumulate: add.
     """
-    run = operator() if runs_kernel("matmul", a, b) and min(out.shape[-2:], default=0) >= _LEAST_SIDE else None
+    run = _kernel_for(a, b)
     if run is not None:
         as_batch = (lambda x: x.detach()) if out.ndim == 3 else (lambda x: x.detach()[None])
         run(as_batch(a), as_batch(b), as_batch(out), 1.0, accumulate)
@@ -49,7 +53,7 @@ def multiply_into(out: torch.Tensor, a: torch.Tensor, b: torch.Tensor, accumulat
 
 def multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Return ``a @ b`` in their dtype: [..., M, K] and [..., K, N], see :func:`multiply_into`."""
-    if not runs_kernel("matmul", a, b) or operator() is None:
+    if _kernel_for(a, b) is None:
         return torch.matmul(a, b)
     return multiply_into(a.new_empty((*a.shape[:-1], b.shape[-1])), a, b)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import kernel_inputs
 import pytest
 import torch
 from kernel_inputs import gradients
+from kernel_inputs import wide_values as values
 
 from megatron_fugaku.kernels.bias_gelu import backward_operator, bias_gelu, operator, reference
 
@@ -18,10 +18,6 @@ def op():
     if operator() is None:
         pytest.skip("the extension of the kernels was not built")
     return operator()
-
-
-def values(*shape: int, **options) -> torch.Tensor:
-    return kernel_inputs.values(*shape, size=3, **options)
 
 
 def half_step(exact: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import kernel_inputs
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from kernel_inputs import wide_values as values
 
 from megatron_fugaku.kernels.cross_entropy import backward_operator, operator, reference, reference_backward
 
@@ -17,10 +17,6 @@ def op():
     if operator() is None:
         pytest.skip("the extension of the kernels was not built")
     return operator()
-
-
-def values(*shape: int, **options) -> torch.Tensor:
-    return kernel_inputs.values(*shape, size=3, **options)
 
 
 def targets_of(*shape: int, columns: int, first: int) -> torch.Tensor:

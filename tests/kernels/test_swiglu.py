@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import kernel_inputs
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel_inputs import gradients
+from kernel_inputs import gradient
+from kernel_inputs import wide_values as values
 
 from megatron_fugaku.kernels.swiglu import backward_operator, operator, reference, swiglu
 
@@ -18,14 +18,6 @@ def op():
     if operator() is None:
         pytest.skip("the extension of the kernels was not built")
     return operator()
-
-
-def values(*shape: int, **options) -> torch.Tensor:
-    return kernel_inputs.values(*shape, size=3, **options)
-
-
-def gradient(function, x: torch.Tensor, upstream: torch.Tensor) -> torch.Tensor:
-    return gradients(function, [x], upstream)[0]
 
 
 @given(num_rows=st.integers(0, 9), columns=st.integers(0, 300))

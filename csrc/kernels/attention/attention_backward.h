@@ -13,26 +13,11 @@ namespace mfugaku::kernels {
 namespace {
 
 // A panel of queries: scores lie as [key, query], as in the forward pass.
-struct QueryGradient {
-  static constexpr int64_t kRows = 8;
-
-  const AttentionJob& job;
+struct QueryGradient : VisibleKeys {
   const DropoutWords& words;
-  int64_t key, num_keys;
-  int64_t query;
-  float* scores;
+  float* scores;          // of the vector's first lane
   const float* products;  // g value^T, like the scores
 
-  MFUGAKU_INLINE Mask sees(int64_t row) const {
-    const int64_t first = job.is_causal ? most(0, key + row - (job.num_keys - job.num_queries)) : 0;
-    return not_below(count_from(static_cast<uint32_t>(query)),
-                     broadcast(row < num_keys ? static_cast<uint32_t>(first) : ~0u));
-  }
-  // Rows that all queries of the vector see, in whole groups.
-  MFUGAKU_INLINE int64_t num_clear() const {
-    const int64_t last = query + job.num_keys - job.num_queries;
-    return (job.is_causal ? least(num_keys, most(0, last + 1 - key)) : num_keys) / kRows * kRows;
-  }
   template <bool has_dropout, bool is_masked>
   MFUGAKU_INLINE void one(int64_t row, F32 scale, F32 by, F32 inverse, F32 projection, U32 word) const {
     float* const at = scores + row * tile_columns();
@@ -97,10 +82,10 @@ void attention_backward_queries(const AttentionJob& job, int64_t head, int64_t p
   const DropoutWords words(job, head);
   for (int64_t key = 0; key < limit; key += kBlock) {
     const int64_t num_keys = least(kBlock, limit - key);
-    multiply_rows(keys + key * job.width, queries, job.width, 0, num_keys, scores);
-    multiply_rows(values + key * job.width, gradients, job.width, 0, num_keys, products);
+    multiply_rows(keys + key * job.width, queries, job.width, num_keys, scores);
+    multiply_rows(values + key * job.width, gradients, job.width, num_keys, products);
     for (int64_t lane = 0; lane < columns; lane += lanes()) {
-      const QueryGradient part = {job, words, key, num_keys, query + lane, scores + lane, products + lane};
+      const QueryGradient part = {{job, key, num_keys, query + lane}, words, scores + lane, products + lane};
       const F32 by = load(Float32{}, maxima + lane, All{}), inverse = load(Float32{}, inverses + lane, All{});
       const F32 projection = load(Float32{}, projections + lane, All{});
       if (job.threshold != 0) part.run<true>(by, inverse, projection);
@@ -209,8 +194,8 @@ void attention_backward_keys(const AttentionJob& job, int64_t key_head, int64_t 
     for (int64_t block = seen_from / kBlock * kBlock; block < job.num_queries; block += kBlock) {
       const int64_t rows_of_block = least(kBlock, job.num_queries - block), skipped = most(0, seen_from - block);
       const int64_t query = block + skipped, num_queries = rows_of_block - skipped;
-      multiply_rows(job.query_rows + head * rows_of_head + query * job.width, keys, job.width, 0, num_queries, scores);
-      multiply_rows(job.gradient_rows + head * rows_of_head + query * job.width, values, job.width, 0, num_queries,
+      multiply_rows(job.query_rows + head * rows_of_head + query * job.width, keys, job.width, num_queries, scores);
+      multiply_rows(job.gradient_rows + head * rows_of_head + query * job.width, values, job.width, num_queries,
                     products);
       const KeyGradient part = {
           job, head, query, num_queries, key, scores, products, scratch.scores[2], scratch.scores[3]};

@@ -10,26 +10,10 @@ namespace mfugaku::kernels {
 namespace {
 
 // The scores of one block of keys with one vector of queries become probabilities, but for the factor of each query.
-struct Softmax {
-  static constexpr int64_t kRows = 8;  // at a time
-
-  const AttentionJob& job;
+struct Softmax : VisibleKeys {
   const DropoutWords& words;
-  int64_t key, num_keys;  // of this block; those that some query of the panel sees
-  int64_t query;          // of the vector's first lane
-  float* scores;          // of the vector's first lane
+  float* scores;  // of the vector's first lane
 
-  MFUGAKU_INLINE int64_t shift() const { return job.num_keys - job.num_queries; }
-  // Rows that all queries of the vector see, in whole groups.
-  MFUGAKU_INLINE int64_t num_clear() const {
-    const int64_t seen = job.is_causal ? least(num_keys, most(0, query + shift() + 1 - key)) : num_keys;
-    return seen / kRows * kRows;
-  }
-  MFUGAKU_INLINE Mask sees(int64_t row) const {
-    const int64_t first = job.is_causal ? most(0, key + row - shift()) : 0;  // query that sees it
-    return not_below(count_from(static_cast<uint32_t>(query)),
-                     broadcast(row < num_keys ? static_cast<uint32_t>(first) : ~0u));
-  }
   template <bool is_masked> MFUGAKU_INLINE F32 score(int64_t row) const {
     const F32 value = load(Float32{}, scores + row * tile_columns(), All{});
     return is_masked ? choose(sees(row), value, broadcast(kLowest)) : value;
@@ -117,9 +101,9 @@ template <typename Format> void attention_forward(const AttentionJob& job, int64
   const DropoutWords words(job, head);
   for (int64_t key = 0; key < limit; key += kBlock) {
     const int64_t num_keys = least(kBlock, limit - key);
-    multiply_rows(keys + key * job.width, scratch.panels[0], job.width, 0, num_keys, scores);
+    multiply_rows(keys + key * job.width, scratch.panels[0], job.width, num_keys, scores);
     for (int64_t lane = 0; lane < columns; lane += lanes()) {
-      const Softmax softmax = {job, words, key, num_keys, query + lane, scores + lane};
+      const Softmax softmax = {{job, key, num_keys, query + lane}, words, scores + lane};
       if (job.threshold != 0) softmax.run<true>(maxima + lane, totals + lane, factors + lane);
       else softmax.run<false>(maxima + lane, totals + lane, factors + lane);
     }

@@ -15,7 +15,6 @@ constexpr int64_t kWordsOfPhilox = 4;
 constexpr float kLowest = -1e30f;      // below every score; its products with a scale do not overflow
 constexpr float kLeastPower = -80.0f;  // where exp() ends: 2e-35 of the largest probability
 
-MFUGAKU_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 MFUGAKU_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 MFUGAKU_INLINE int64_t rounded_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 // The columns of all panels that `width` columns take.
@@ -51,14 +50,14 @@ template <typename Format> void attention_pack_blocks(const AttentionPackJob& jo
   }
 }
 
-// scores[row][lane] of rows [begin, end) of packed rows with a packed panel; begin is a multiple of the tile.
-MFUGAKU_INLINE void multiply_rows(const float* rows, const float* panel, int64_t width, int64_t begin, int64_t end,
+// scores[row][lane] of packed rows with a packed panel.
+MFUGAKU_INLINE void multiply_rows(const float* rows, const float* panel, int64_t width, int64_t num_rows,
                                   float* scores) {
   const int64_t columns = tile_columns();
   const TileSide<Float32> nothing = {nullptr, 0};
-  for (int64_t row = begin; row < end; row += kTileRows)
+  for (int64_t row = 0; row < num_rows; row += kTileRows)
     run_tile(rows + row * width, PanelStep{}, panel, width, nothing,
-             TileSide<Float32>{scores + (row - begin) * columns, columns}, 1.0f, WholeTile{});
+             TileSide<Float32>{scores + row * columns, columns}, 1.0f, WholeTile{});
 }
 
 // sums[lane][column] += (or =, when `is_first`) sum over rows of weights[row][lane] * block[row][column].
@@ -123,6 +122,27 @@ struct DropoutWords {
     w1 = broadcast(static_cast<uint32_t>(group));
     w2 = broadcast(head);
     w3 = broadcast(offset);
+  }
+};
+
+// Which of a block's keys the queries of a vector see.
+struct VisibleKeys {
+  static constexpr int64_t kRows = 8;  // keys at a time
+
+  const AttentionJob& job;
+  int64_t key, num_keys;  // of the block; those that some query of the panel sees
+  int64_t query;          // of the vector's first lane
+
+  // Keys that all queries see, in whole groups.
+  MFUGAKU_INLINE int64_t num_clear() const {
+    const int64_t last = query + job.num_keys - job.num_queries;  // of the first query
+    return (job.is_causal ? least(num_keys, most(0, last + 1 - key)) : num_keys) / kRows * kRows;
+  }
+  // The queries that see a key of the block; none where `row` is behind its end.
+  MFUGAKU_INLINE Mask sees(int64_t row) const {
+    const int64_t first = job.is_causal ? most(0, key + row - (job.num_keys - job.num_queries)) : 0;
+    return not_below(count_from(static_cast<uint32_t>(query)),
+                     broadcast(row < num_keys ? static_cast<uint32_t>(first) : ~0u));
   }
 };
 

@@ -8,8 +8,6 @@
 namespace mfugaku::kernels {
 namespace {
 
-MFUGAKU_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
 template <typename Format, bool is_a> void gemm_pack(const GemmPackJob& job, int64_t begin, int64_t end) {
   const int64_t width = is_a ? kTileRows : tile_columns();
   const int64_t num_panels = (job.num_lanes + width - 1) / width;

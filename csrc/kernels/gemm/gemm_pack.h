@@ -81,7 +81,7 @@ template <typename Format> void pack_rows(const PanelSource<Format>& from, int64
   const int64_t width = lanes();
   for (int64_t lane = 0; lane < panel_width; lane += kGroup)
     for (int64_t k = 0; k < from.depth; k += width) {
-      const int64_t count = from.depth - k < width ? from.depth - k : width;
+      const int64_t count = least(width, from.depth - k);
       if (count == width) transpose_four(from, lane, k, All{}, transposed);
       else transpose_four(from, lane, k, First{count}, transposed);
       float* to = packed + k * panel_width + lane;

@@ -14,6 +14,8 @@ using namespace vec;
 constexpr int64_t kTileRows = MFUGAKU_TILE_ROWS;
 MFUGAKU_INLINE int64_t tile_columns() { return 3 * lanes(); }
 
+MFUGAKU_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
 // Vectors cannot be members of an array where their length is not known: each row is named.
 #if MFUGAKU_TILE_ROWS == 8
 #define MFUGAKU_EACH_ROW(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
