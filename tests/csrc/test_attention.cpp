@@ -202,7 +202,8 @@ Results run(const AttentionKernels& kernels, const Case& c, AttentionJob job, co
   }
   const int64_t columns = kernels.tile_columns();
   const auto panels = [&](int64_t length) { return (length + columns - 1) / columns; };
-  CHECK(num_tasks == 2 * c.heads * panels(c.queries) + c.heads / c.group * panels(c.keys));
+  const auto num_groups = static_cast<int64_t>(GranuleGroups(job).weights.size());
+  CHECK(num_tasks == 3 * c.heads * panels(c.queries) + c.heads / c.group * num_groups);
   CHECK((out.intact() && dq.intact() && dk.intact() && dv.intact()));
   return {out.read(), dq.read(), dk.read(), dv.read()};
 }
@@ -253,7 +254,7 @@ TEST_CASE("attention is within 3e-6 of double, gradients within 2e-5, with the s
     for (const Heads* heads : {&all[0].out, &all[0].query, &all[0].key, &all[0].value})
       print = fingerprint(heads->values, print);
   }
-  CHECK(print == 17255171340355361424ull);  // on every machine and from every compiler
+  CHECK(print == 1250505541774557300ull);  // on every machine and from every compiler
 }
 
 TEST_CASE("halves give what float32 gives for their values, rounded once") {
@@ -288,6 +289,29 @@ TEST_CASE("large scores neither overflow nor lose the largest") {
     CAPTURE(isa);
     CHECK(largest_error(run(kernels, c, job, in, Storage::Float32, 1).out, exact.out) <= 0.01);
   });
+}
+
+TEST_CASE("groups hold each granule once, of about equal work, and depend on shapes alone") {
+  const auto groups_of = [](int64_t heads, int64_t queries, int64_t keys, bool is_causal) {
+    AttentionJob job = {};
+    job.num_heads = heads, job.group = 1, job.num_queries = queries, job.num_keys = keys, job.is_causal = is_causal;
+    return GranuleGroups(job);
+  };
+  const GranuleGroups fugaku = groups_of(6, 2048, 2048, true);
+  REQUIRE(fugaku.weights.size() == 8);  // 6 heads on 48 threads
+  int64_t total = 0;
+  for (const int64_t weight : fugaku.weights) total += weight;
+  for (const int64_t weight : fugaku.weights) CHECK(weight * 8 <= total * 102 / 100);
+  std::vector<int64_t> all = fugaku.granules;
+  for (size_t group = 0; group < 8; ++group)
+    CHECK(std::is_sorted(all.begin() + fugaku.first_granule[group], all.begin() + fugaku.first_granule[group + 1]));
+  std::sort(all.begin(), all.end());
+  REQUIRE(all.size() == 43);
+  for (size_t i = 0; i < all.size(); ++i) CHECK(all[i] == static_cast<int64_t>(i));
+  CHECK(groups_of(48, 2048, 2048, true).weights.size() == 1);
+  CHECK(groups_of(5, 4096, 4096, true).weights.size() == 16);
+  CHECK(groups_of(5, 1, 1, true).weights.size() == 1);
+  CHECK(groups_of(4, 0, 1000, false).granules.size() == 21);
 }
 
 TEST_CASE("tasks are dealt evenly, each once") {

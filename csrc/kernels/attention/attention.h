@@ -16,9 +16,13 @@
 // the heads of the whole model, all sequences of the batch after each other. So a mask does not depend on how heads are
 // spread.
 //
+// Backward needs each score once: a task has some of the keys of a head, and adds to the gradients of all queries that
+// see them. What the tasks of a head add lies apart until it is summed, and which keys are whose depends on shapes alone,
+// so results do not depend on threads.
+//
 // The caller owns memory and threads. It packs what a pass needs, in any ranges on any threads, and then runs the tasks
-// of the pass in any order on any threads, each with a scratch memory of its own: forward; or backward_queries, and
-// when all those have ended backward_keys. Pointers need the alignment of their element only.
+// of the pass in any order on any threads, each with a scratch memory of its own: forward; or `project`, when all those
+// have ended `backward`, and then `sum_queries`. Pointers need the alignment of their element only.
 #pragma once
 
 #include <cstdint>
@@ -27,9 +31,11 @@
 
 namespace mfugaku::kernels {
 
-// Keys, or queries in backward_keys, whose scores exist at a time. A multiple of every tile; sums do not depend on
+// Keys, or queries in `backward`, whose scores exist at a time. A multiple of every tile; sums do not depend on
 // tiles, but maxima are renewed after so many keys, and that must be the same everywhere.
 inline constexpr int64_t kAttentionBlock = 192;
+// Keys that belong together backward. A multiple of every tile up to that of 512 bits; divides a block.
+inline constexpr int64_t kAttentionGranule = 48;
 
 // [length, head, width] in any order of memory, but the elements of the width are contiguous. Strides in elements.
 struct AttentionMatrix {
@@ -53,12 +59,18 @@ struct AttentionJob {
   AttentionMatrix out_gradient, query_gradient, key_gradient, value_gradient;
   // [2, num_heads, num_queries]: the largest score of each query, and 1 / sum of e^(scale * (score - largest)).
   float* statistics;
-  float* projection;  // [num_heads, num_queries]: sum of out * out_gradient; between the two passes backward
+  float* projection;  // [num_heads, num_queries]: sum of out * out_gradient; while backward runs
 
   // Panels of tile_rows rows [head, panel, width, tile_rows], and blocks of kAttentionBlock rows as panels of
   // tile_columns columns [head, block, panel, row of block, tile_columns].
-  const float *key_rows, *value_rows, *query_rows, *gradient_rows;
+  const float *key_rows, *query_rows, *gradient_rows;
   const float *key_blocks, *value_blocks, *query_blocks, *gradient_blocks;
+
+  // Backward: the granules of group i of a key head are granules[first_granule[i]] and on, ascending.
+  int64_t num_groups;
+  const int64_t *granules, *first_granule;
+  // [num_groups, num_heads, num_queries, width rounded up to tile_columns].
+  float* query_sums;
 };
 
 struct AttentionPackJob {
@@ -78,11 +90,11 @@ struct AttentionKernels {
   // Floats of scratch memory for one task, aligned to 64 bytes at best.
   int64_t (*scratch)(int64_t width);
   // A panel of tile_columns queries of one head. `forward` uses key_rows and value_blocks, fills `out` and
-  // `statistics`. `backward_queries` uses key_rows, value_rows and key_blocks, fills query_gradient and `projection`.
-  Task forward[3], backward_queries[3];
-  // A panel of tile_columns keys of one key head; uses all of query_* and gradient_*, fills key_gradient,
-  // value_gradient.
-  Task backward_keys[3];
+  // `statistics`; `project` fills `projection`; `sum_queries` makes query_gradient of query_sums.
+  Task forward[3], project[3], sum_queries[3];
+  // A group of granules of one key head; uses all of query_*, gradient_* and key_blocks, fills key_gradient,
+  // value_gradient and the group's query_sums.
+  Task backward[3];
 };
 
 extern const AttentionKernels attention_portable, attention_avx2, attention_avx512, attention_neon, attention_sve;

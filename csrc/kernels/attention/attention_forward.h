@@ -4,6 +4,8 @@
 // need no reduction within a vector, and the probabilities are, as they lie, an operand of the product with the values.
 #pragma once
 
+#include <initializer_list>
+
 #include "kernels/attention/attention_parts.h"
 
 namespace mfugaku::kernels {
@@ -77,6 +79,19 @@ struct Softmax : VisibleKeys {
   }
 };
 
+struct ForwardScratch {
+  float *queries, *scores, *sums, *maxima, *totals, *factors;
+
+  ForwardScratch(Cutter& cutter, int64_t width) {
+    const int64_t columns = tile_columns();
+    queries = cutter.take(width * columns);
+    // A tile of rows may reach behind the last column, and its last row behind the end.
+    scores = cutter.take(kBlock * columns + kTileRows);
+    sums = cutter.take(columns * padded(width));
+    for (float** const state : {&maxima, &totals, &factors}) *state = cutter.take(columns);
+  }
+};
+
 MFUGAKU_INLINE void multiply_sums(float* sums, const float* factors, int64_t num_rows, int64_t width) {
   for (int64_t i = 0; i < num_rows; ++i, sums += padded(width)) {
     if (factors[i] == 1.0f) continue;
@@ -87,21 +102,22 @@ MFUGAKU_INLINE void multiply_sums(float* sums, const float* factors, int64_t num
 }
 
 template <typename Format> void attention_forward(const AttentionJob& job, int64_t head, int64_t panel, float* memory) {
-  const Scratch scratch(memory, job.width);
+  Cutter cutter(memory);
+  const ForwardScratch scratch(cutter, job.width);
   const int64_t columns = tile_columns(), query = panel * columns, count = least(columns, job.num_queries - query);
-  pack_panel(rows_of<Format>(job.query, head, query, count, job.width), columns, scratch.panels[0]);
-  float *const maxima = scratch.states[0], *const totals = scratch.states[1], *const factors = scratch.states[2];
+  pack_panel(rows_of<Format>(job.query, head, query, count, job.width), columns, scratch.queries);
+  float *const maxima = scratch.maxima, *const totals = scratch.totals, *const factors = scratch.factors;
   for (int64_t i = 0; i < columns; ++i) maxima[i] = kLowest, totals[i] = 0.0f;
 
   const int64_t key_head = head / job.group;
   const float* const keys = job.key_rows + key_head * rounded_up(job.num_keys, kTileRows) * job.width;
   const float* const values = job.value_blocks + key_head * job.num_keys * padded(job.width);
   const int64_t limit = job.is_causal ? query + count + job.num_keys - job.num_queries : job.num_keys;
-  float *const scores = scratch.scores[0], *const sums = scratch.sums[0];
+  float *const scores = scratch.scores, *const sums = scratch.sums;
   const DropoutWords words(job, head);
   for (int64_t key = 0; key < limit; key += kBlock) {
     const int64_t num_keys = least(kBlock, limit - key);
-    multiply_rows(keys + key * job.width, scratch.panels[0], job.width, num_keys, scores);
+    multiply_rows(keys + key * job.width, scratch.queries, job.width, num_keys, scores);
     for (int64_t lane = 0; lane < columns; lane += lanes()) {
       const Softmax softmax = {{job, key, num_keys, query + lane}, words, scores + lane};
       if (job.threshold != 0) softmax.run<true>(maxima + lane, totals + lane, factors + lane);

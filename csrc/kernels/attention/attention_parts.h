@@ -151,28 +151,19 @@ MFUGAKU_INLINE F32 power(F32 score, F32 scale, F32 shift) {
   return exp(at_least(fma(score, scale, shift), broadcast(kLeastPower)));
 }
 
-// The memory of one task.
-struct Scratch {
-  float *panels[3], *scores[4], *sums[2], *states[4];
+// Cuts the memory of a task.
+class Cutter {
+ public:
+  explicit Cutter(float* memory) : memory_(memory), begin_(memory) {}
+  float* take(int64_t count) {
+    float* const taken = memory_;
+    memory_ += rounded_up(count, 16);
+    return taken;
+  }
+  int64_t taken() const { return memory_ - begin_; }
 
-  Scratch(float* memory, int64_t width) {
-    const int64_t columns = tile_columns();
-    const auto take = [&memory](int64_t count) {
-      float* const taken = memory;
-      memory += rounded_up(count, 16);
-      return taken;
-    };
-    for (float*& panel : panels) panel = take(width * columns);
-    // A tile of rows may reach behind the last column, and its last row behind the end.
-    for (float*& score : scores) score = take(kBlock * columns + kTileRows);
-    for (float*& sum : sums) sum = take(columns * padded(width));
-    for (float*& state : states) state = take(columns);
-  }
-  static int64_t size(int64_t width) {
-    const int64_t columns = tile_columns();
-    return 3 * rounded_up(width * columns, 16) + 4 * rounded_up(kBlock * columns + kTileRows, 16) +
-           2 * rounded_up(columns * padded(width), 16) + 4 * rounded_up(columns, 16);
-  }
+ private:
+  float *memory_, *const begin_;
 };
 
 }  // namespace

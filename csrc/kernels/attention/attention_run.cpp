@@ -43,4 +43,23 @@ std::vector<std::vector<int64_t>> deal_tasks(const std::vector<int64_t>& weights
   return tasks;
 }
 
+GranuleGroups::GranuleGroups(const AttentionJob& job) {
+  constexpr int64_t kThreads = 48, kMostGroups = 16;
+  const int64_t key_heads = std::max<int64_t>(1, job.num_heads / job.group), shift = job.num_keys - job.num_queries;
+  std::vector<int64_t> work;
+  for (int64_t key = 0; key < job.num_keys; key += kAttentionGranule)
+    work.push_back(job.num_queries - (job.is_causal ? std::max<int64_t>(0, key - shift) : 0));
+  const int64_t evenly = kThreads / std::gcd(kThreads, key_heads), most = static_cast<int64_t>(work.size());
+  auto groups = deal_tasks(work, std::min({evenly, kMostGroups, most}));
+  first_granule.push_back(0);
+  for (auto& group : groups) {
+    if (group.empty()) continue;
+    std::sort(group.begin(), group.end());
+    granules.insert(granules.end(), group.begin(), group.end());
+    first_granule.push_back(static_cast<int64_t>(granules.size()));
+    weights.push_back(0);
+    for (const int64_t granule : group) weights.back() += work[static_cast<size_t>(granule)];
+  }
+}
+
 }  // namespace mfugaku::kernels
