@@ -7,12 +7,10 @@ namespace {
 
 using Kernels = kernels::NormKernels;
 
-constexpr int64_t kRowsPerBlock = 16;
-
 // Of layers with weight and bias, of the root mean square with weight.
 Case make_case(bool layer, bool backward, const std::string& dtype, int64_t rows, int64_t columns,
                Kernels::Run Kernels::*kernel) {
-  const int64_t count = rows * columns, num_blocks = (rows + kRowsPerBlock - 1) / kRowsPerBlock;
+  const int64_t count = rows * columns, num_blocks = kernels::blocks_of_rows(rows);
   const std::string variant = std::string(layer ? "layer" : "rms") + (backward ? " backward" : " forward");
   return {Kernels::kOp, variant, dtype, {rows, columns}, "element", count, bytes_of(dtype) * count * (backward ? 3 : 2),
           [=](int64_t) -> Run {
@@ -34,7 +32,7 @@ Case make_case(bool layer, bool backward, const std::string& dtype, int64_t rows
               job.out = out.get();
               job.gradient = gradient.get();
               job.num_rows = rows;
-              job.rows_per_block = kRowsPerBlock;
+              job.num_blocks = num_blocks;
               job.sums = sums.get();
               job.wants_bias = layer;
               const int64_t rows_of_a_tile = std::max<int64_t>(1, kGrain / columns);

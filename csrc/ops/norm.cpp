@@ -9,10 +9,6 @@
 namespace mfugaku::ops {
 namespace {
 
-// Rows are added up in blocks of at least so many and in at most so many blocks, whatever the number of threads: few
-// enough to add their sums up at little cost, enough of them for the cores of a node.
-constexpr int64_t kLeastRows = 16, kMostBlocks = 192;
-
 void check_vector(const Tensor& vector, const Tensor& x, const char* name) {
   STD_TORCH_CHECK(vector.scalar_type() == x.scalar_type(), name, " must have the dtype of x.");
   STD_TORCH_CHECK(vector.is_cpu(), name, " must be on the CPU.");
@@ -85,8 +81,7 @@ std::tuple<Tensor, Tensor, Tensor> norm_backward(const Tensor& gradient, const T
   if (rows == 0) return {of_x, torch::stable::zero_(of_weight), torch::stable::zero_(of_bias)};
 
   kernels::NormJob job = {};
-  job.rows_per_block = std::max(kLeastRows, (rows + kMostBlocks - 1) / kMostBlocks);
-  const int64_t num_blocks = (rows + job.rows_per_block - 1) / job.rows_per_block;
+  const int64_t num_blocks = kernels::blocks_of_rows(rows);
   const int64_t stride = (wants_bias ? 2 : 1) * columns;
   Tensor sums = torch::stable::new_empty(from, {num_blocks, stride}, ScalarType::Float);
   job.x = from.const_data_ptr();
@@ -97,6 +92,7 @@ std::tuple<Tensor, Tensor, Tensor> norm_backward(const Tensor& gradient, const T
   job.out = of_x.mutable_data_ptr();
   job.gradient = upstream.const_data_ptr();
   job.num_rows = rows;
+  job.num_blocks = num_blocks;
   job.sums = static_cast<float*>(sums.mutable_data_ptr());
   job.wants_bias = wants_bias;
   const auto& kernels = kernels::chosen<kernels::NormKernels>();
@@ -104,7 +100,7 @@ std::tuple<Tensor, Tensor, Tensor> norm_backward(const Tensor& gradient, const T
       centered ? by_type(x, kernels.layer_backward_float32, kernels.layer_backward_bfloat16,
                          kernels.layer_backward_float16)
                : by_type(x, kernels.rms_backward_float32, kernels.rms_backward_bfloat16, kernels.rms_backward_float16);
-  run_in_rows(num_blocks, columns * job.rows_per_block, [&](int64_t begin, int64_t end) { run(job, begin, end); });
+  run_in_rows(num_blocks, columns * (rows / num_blocks), [&](int64_t begin, int64_t end) { run(job, begin, end); });
   add_blocks(job.sums, num_blocks, stride, columns, of_weight);
   if (wants_bias) add_blocks(job.sums + columns, num_blocks, stride, columns, of_bias);
   return {of_x, of_weight, of_bias};

@@ -30,10 +30,18 @@ struct NormJob {
   // Backward only.
   const void* gradient;  // of y
   int64_t num_rows;
-  int64_t rows_per_block;
-  float* sums;  // of each block num_columns sums for the weight, and as many for the bias where it has one
+  int64_t num_blocks;  // of rows, as even as can be
+  float* sums;         // of each block num_columns sums for the weight, and as many for the bias where it has one
   bool wants_bias;
 };
+
+// How many blocks the rows of a backward pass are best added up in, whatever the number of threads: few enough to add
+// their sums up at little cost, and a multiple of the numbers of cores that processors have: 48, 72, 144.
+inline int64_t blocks_of_rows(int64_t num_rows) {
+  constexpr int64_t kLeastRows = 14, kMostBlocks = 144;
+  const int64_t num_blocks = (num_rows + kLeastRows - 1) / kLeastRows;
+  return num_blocks < kMostBlocks ? num_blocks : kMostBlocks;
+}
 
 struct NormKernels {
   static constexpr const char* kOp = "norm";

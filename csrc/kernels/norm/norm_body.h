@@ -120,9 +120,8 @@ void backward_blocks(const NormJob& job, int64_t begin, int64_t end) {
   for (int64_t block = begin; block < end; ++block) {
     float* const sums = job.sums + block * num_sums;
     map_row(Float32{}, sums, num_sums, [=](int64_t, auto) { return broadcast(0.0f); });
-    const int64_t first = block * job.rows_per_block;
-    const int64_t last = first + job.rows_per_block < job.num_rows ? first + job.rows_per_block : job.num_rows;
-    for (int64_t row = first; row < last; ++row)
+    const int64_t last = (block + 1) * job.num_rows / job.num_blocks;
+    for (int64_t row = block * job.num_rows / job.num_blocks; row < last; ++row)
       backward_row<Format, centered, wants_bias>(job, row, sums, sums + job.num_columns);
   }
 }
