@@ -32,6 +32,7 @@ FLAGS = {
     "bench": [], "bench comm": ["--ranks", "--sizes", "--ops", "--dtypes", "--rounds", "--json",
                                 "--simulate", "--config", "--plot"],
     "bench preload": ["--ranks", "--sizes", "--starts", "--json"],
+    "bench step": ["--precision", "--threads", "--rounds", "--json"],
     "bench smpi": ["--cases", "--overheads", "--model", "--json"],
     "bench kernels": ["--target", "--cases", "--compiler", "--threads", "--no-peers", "--arm64-root", "--plot",
                       "--json"],

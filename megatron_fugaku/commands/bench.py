@@ -1,4 +1,5 @@
-"""``mfugaku bench comm|preload|smpi|kernels``: on this machine, or by a model (a torus, SimGrid, an emulated A64FX)."""
+"""``mfugaku bench comm|preload|smpi|kernels|step``: on this machine, or by a model (a torus, SimGrid, an emulated
+A64FX)."""
 
 from __future__ import annotations
 
@@ -32,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     from megatron_fugaku.bench.preload import SIZES as PRELOAD_SIZES
     from megatron_fugaku.bench.records import parse_size
     from megatron_fugaku.bench.smpi import CASES
+    from megatron_fugaku.bench.step import NUM_ROUNDS, TARGETS
 
     which = parser.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
     help_line = "collectives of the MPI backend against gloo and against MPI's own, on this machine"
@@ -88,6 +90,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     kernels.add_argument("--plot", type=Path, metavar="PATH", help="also draw the steps of a 13B layer")
     kernels.add_argument("--json", type=Path, metavar="PATH", help="also write one line of JSON per comparison")
 
+    help_line = "whole training steps of a GPT in one process, against megatron-core on torch and Hugging Face transformers"
+    step = which.add_parser("step", help=help_line, description=help_line)
+    step.add_argument("--precision", type=_list_of(_one_of(tuple(TARGETS))), default=tuple(TARGETS), metavar="TYPES",
+                      help=f"some of {','.join(TARGETS)} (default: all)")
+    step.add_argument("--threads", type=int, metavar="N", help="threads of the process (default: one for each core)")
+    step.add_argument("--rounds", type=int, default=NUM_ROUNDS, metavar="N",
+                      help=f"steps of each, of which the fastest counts (default: {NUM_ROUNDS})")
+    step.add_argument("--json", type=Path, metavar="PATH", help="also write one line of JSON per comparison")
+
 
 def run(args: argparse.Namespace) -> int:
     """Measure or model, print tables and how many targets are met; the exit code does not depend on them."""
@@ -99,6 +110,8 @@ def run(args: argparse.Namespace) -> int:
         records = _run_preload(args)
     elif args.benchmark == "kernels":
         records = _run_kernels(args)
+    elif args.benchmark == "step":
+        records = _run_step(args)
     else:
         records = _simulate(args) if args.simulate is not None else _measure(args)
     if args.json is not None:
@@ -154,6 +167,21 @@ def _run_kernels(args: argparse.Namespace) -> list:
         from megatron_fugaku.bench.kernel_plot import plot_score
 
         plot_score(args.plot, kernels.score(outcome), outcome.torch)
+    return records
+
+
+def _run_step(args: argparse.Namespace) -> list:
+    from megatron_fugaku.bench import step
+
+    for option, value in (("--threads", args.threads), ("--rounds", args.rounds)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{option} is {value}", "there would be nothing to measure", "give 1 or more", option)
+    records = []
+    for precision in args.precision:
+        outcome = step.measure(step.choose_shape(precision, args.threads), args.rounds)
+        found = step.compare(outcome)
+        print(step.render_report(outcome, found), flush=True)
+        records += found
     return records
 
 
