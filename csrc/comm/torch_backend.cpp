@@ -180,12 +180,15 @@ class MpiBackend : public c10d::Backend {
     check_tensor(output, "all_to_all_single");
     check_tensor(input, "all_to_all_single");
     check_same_type(output, input, "all_to_all_single");
-    const Pieces in = split_rows(input, input_splits, size_, "input");
-    const Pieces out = split_rows(output, output_splits, size_, "output");
-    const std::vector<const void*> sources(in.data.begin(), in.data.end());
+    std::vector<Parcel> parcels(static_cast<size_t>(size_));
+    split_rows(input, input_splits, size_, "input", [&](size_t rank, const char* data, int64_t num_bytes) {
+      parcels[rank].piece = data, parcels[rank].piece_bytes = num_bytes;
+    });
+    split_rows(output, output_splits, size_, "output", [&](size_t rank, char* data, int64_t num_bytes) {
+      parcels[rank].out = data, parcels[rank].out_bytes = num_bytes;
+    });
     return work(c10d::OpType::ALLTOALL_BASE, {translated([&] {
-                  return all_to_all(*group_, sources, in.num_bytes, out.data, out.num_bytes,
-                                    call_of(options, {output, input}));
+                  return all_to_all(*group_, std::move(parcels), call_of(options, {output, input}));
                 })},
                 {output});
   }
@@ -194,22 +197,17 @@ class MpiBackend : public c10d::Backend {
     const auto size = static_cast<size_t>(size_);
     TORCH_CHECK_VALUE(outputs.size() == size && inputs.size() == size, "all_to_all: expected ", size,
                       " tensors in each list, got ", outputs.size(), " outputs and ", inputs.size(), " inputs.");
-    std::vector<const void*> sources;
-    std::vector<void*> targets;
-    std::vector<int64_t> source_bytes, target_bytes;
+    std::vector<Parcel> parcels;
     Call call = call_of(options, outputs);
     for (size_t i = 0; i < size; ++i) {
       check_tensor(outputs[i], "all_to_all");
       check_tensor(inputs[i], "all_to_all");
       check_same_type(outputs[i], inputs[i], "all_to_all");
-      sources.push_back(inputs[i].data_ptr());
-      source_bytes.push_back(bytes_of(inputs[i]));
-      targets.push_back(outputs[i].data_ptr());
-      target_bytes.push_back(bytes_of(outputs[i]));
+      parcels.push_back({inputs[i].data_ptr(), bytes_of(inputs[i]), outputs[i].data_ptr(), bytes_of(outputs[i])});
       hold(call, inputs[i]);
     }
     return work(c10d::OpType::ALLTOALL, {translated([&] {
-                  return all_to_all(*group_, sources, source_bytes, targets, target_bytes, call);
+                  return all_to_all(*group_, std::move(parcels), call);
                 })},
                 outputs);
   }

@@ -128,34 +128,25 @@ inline const Tensors& list_of(const std::vector<Tensors>& lists, const at::Tenso
   return lists[0];
 }
 
-// The blocks of one tensor, one per rank.
-struct Pieces {
-  std::vector<void*> data;
-  std::vector<int64_t> num_bytes;
-};
-
-// Blocks of rows for each rank; without split sizes, equal ones.
-inline Pieces split_rows(const at::Tensor& tensor, const std::vector<int64_t>& splits, int size, const char* which) {
+// Calls put(rank, data, num_bytes) for blocks of rows for each rank; without split sizes, equal ones.
+template <typename Put>
+void split_rows(const at::Tensor& tensor, const std::vector<int64_t>& splits, int size, const char* which,
+                const Put& put) {
   const int64_t rows = tensor.dim() > 0 ? tensor.size(0) : tensor.numel();
-  std::vector<int64_t> lengths = splits;
-  if (splits.empty()) {
-    TORCH_CHECK_VALUE(rows % size == 0, "all_to_all_single: the ", which, "'s ", rows,
-                      " rows do not divide evenly among ", size, " ranks. Give split sizes.");
-    lengths.assign(static_cast<size_t>(size), rows / size);
-  }
   int64_t total = 0;
-  for (const int64_t length : lengths) total += length;
-  TORCH_CHECK_VALUE(lengths.size() == static_cast<size_t>(size) && total == rows, "all_to_all_single: the ", which,
-                    "'s split sizes ", lengths, " do not make up its ", rows, " rows for ", size, " ranks.");
+  for (const int64_t length : splits) total += length;
+  TORCH_CHECK_VALUE(!splits.empty() || rows % size == 0, "all_to_all_single: the ", which, "'s ", rows,
+                    " rows do not divide evenly among ", size, " ranks. Give split sizes.");
+  TORCH_CHECK_VALUE(splits.empty() || (splits.size() == static_cast<size_t>(size) && total == rows),
+                    "all_to_all_single: the ", which, "'s split sizes ", splits, " do not make up its ", rows,
+                    " rows for ", size, " ranks.");
   const int64_t row_bytes = rows > 0 ? bytes_of(tensor) / rows : 0;
-  Pieces pieces;
   auto* data = static_cast<char*>(tensor.data_ptr());
-  for (const int64_t length : lengths) {
-    pieces.data.push_back(data);
-    pieces.num_bytes.push_back(length * row_bytes);
-    data += length * row_bytes;
+  for (size_t rank = 0; rank < static_cast<size_t>(size); ++rank) {
+    const int64_t num_bytes = (splits.empty() ? rows / size : splits[rank]) * row_bytes;
+    put(rank, data, num_bytes);
+    data += num_bytes;
   }
-  return pieces;
 }
 
 }  // namespace mfugaku::comm

@@ -41,6 +41,14 @@ struct CommFailure : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// What a rank has for another one, and where that what the other has for it shall go.
+struct Parcel {
+  const void* piece = nullptr;
+  int64_t piece_bytes = 0;
+  void* out = nullptr;
+  int64_t out_bytes = 0;
+};
+
 // Owners of the memory that an operation reads and writes, released when it is over.
 using Keep = std::vector<std::shared_ptr<void>>;
 

@@ -120,8 +120,11 @@ int mfugaku_comm_all_to_all(mfugaku_comm_group* group, const void* in, void* out
   return begin(group, work, [&](Group& members, int size) {
     require_memory(in, num_bytes);
     require_memory(out, num_bytes);
-    return all_to_all(members, blocks_of(in, num_bytes, size), equal(num_bytes, size), blocks_of(out, num_bytes, size),
-                      equal(num_bytes, size), {});
+    std::vector<Parcel> parcels;
+    for (int64_t i = 0; i < size; ++i)
+      parcels.push_back({static_cast<const char*>(in) + i * num_bytes, num_bytes,
+                         static_cast<char*>(out) + i * num_bytes, num_bytes});
+    return all_to_all(members, std::move(parcels), {});
   });
 }
 

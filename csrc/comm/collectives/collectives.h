@@ -24,9 +24,7 @@ OperationPtr reduce_scatter(Group& group, const std::vector<const void*>& pieces
 OperationPtr broadcast(Group& group, void* data, int64_t num_bytes, int root, const Call& call);
 OperationPtr all_gather(Group& group, const void* data, const std::vector<void*>& outs,
                         const std::vector<int64_t>& num_bytes, const Call& call);
-OperationPtr all_to_all(Group& group, const std::vector<const void*>& pieces,
-                        const std::vector<int64_t>& piece_bytes, const std::vector<void*>& outs,
-                        const std::vector<int64_t>& out_bytes, const Call& call);
+OperationPtr all_to_all(Group& group, std::vector<Parcel> parcels, const Call& call);
 OperationPtr gather(Group& group, const void* data, int64_t num_bytes, const std::vector<void*>& outs,
                     const std::vector<int64_t>& out_bytes, int root, const Call& call);  // outs: on the root only
 OperationPtr scatter(Group& group, const std::vector<const void*>& pieces, const std::vector<int64_t>& piece_bytes,

@@ -1,5 +1,7 @@
 // Collectives that move bytes: broadcast, all_gather, all_to_all, gather, scatter, barrier.
+#include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "../scratch.h"
 #include "../shared/collectives.h"
@@ -11,29 +13,21 @@
 namespace mfugaku::comm {
 namespace {
 
-// Every rank sends pieces[i] to rank i and receives outs[i] from it. The peers are taken in rotating order, so that
-// they are not all asked at once by everybody.
-void post_exchange(Operation& operation, const Group& group, const std::vector<const void*>& pieces,
-                   const std::vector<int64_t>& piece_bytes, const std::vector<void*>& outs,
-                   const std::vector<int64_t>& out_bytes) {
+// Every rank sends its parcels' pieces and receives their outs. The peers are taken in rotating order, so that they are
+// not all asked at once by everybody.
+void post_exchange(Operation& operation, const Group& group, const std::vector<Parcel>& parcels) {
   const int size = group.size(), rank = group.rank(), tag = group.tag_of(operation);
+  const auto parcel_of = [&](int member) -> const Parcel& { return parcels[static_cast<size_t>(member)]; };
   for (int step = 1; step < size; ++step) {
-    const auto from = static_cast<size_t>((rank - step + size) % size);
-    post_receive(operation, group, outs[from], out_bytes[from], static_cast<int>(from), tag);
+    const int from = (rank - step + size) % size;
+    post_receive(operation, group, parcel_of(from).out, parcel_of(from).out_bytes, from, tag);
   }
   for (int step = 1; step < size; ++step) {
-    const auto to = static_cast<size_t>((rank + step) % size);
-    post_send(operation, group, pieces[to], piece_bytes[to], static_cast<int>(to), tag);
+    const int to = (rank + step) % size;
+    post_send(operation, group, parcel_of(to).piece, parcel_of(to).piece_bytes, to, tag);
   }
-  const auto self = static_cast<size_t>(rank);
-  if (piece_bytes[self] > 0) std::memmove(outs[self], pieces[self], static_cast<size_t>(piece_bytes[self]));
-}
-
-// By rank: a value for one of them, nothing for the others.
-template <typename T> std::vector<T> only_for(int rank, int size, T value) {
-  std::vector<T> values(static_cast<size_t>(size));
-  values[static_cast<size_t>(rank)] = value;
-  return values;
+  const Parcel& own = parcel_of(rank);
+  if (own.piece_bytes > 0) std::memmove(own.out, own.piece, static_cast<size_t>(own.piece_bytes));
 }
 
 }  // namespace
@@ -83,11 +77,9 @@ OperationPtr all_gather(Group& group, const void* data, const std::vector<void*>
   const schedule::Choice& choice =
       choose(group, schedule::Collective::AllGather, total_bytes, DataType::UInt8, mpi_can);
   if (group.size() == 1 || choice.algorithm == schedule::Algorithm::Pieces) {
-    const std::vector<const void*> pieces(outs.size(), data);
-    const std::vector<int64_t> piece_bytes(outs.size(), own_bytes);
-    operation->stages.push_back([=, &group](Operation& op) {
-      post_exchange(op, group, pieces, piece_bytes, outs, num_bytes);
-    });
+    std::vector<Parcel> parcels;
+    for (size_t i = 0; i < outs.size(); ++i) parcels.push_back({data, own_bytes, outs[i], num_bytes[i]});
+    operation->stages.push_back([parcels, &group](Operation& op) { post_exchange(op, group, parcels); });
   } else if (total_bytes > 0) {
     char* target = static_cast<char*>(outs[0]);
     const bool is_direct = is_one_block(outs, num_bytes);
@@ -120,33 +112,32 @@ OperationPtr all_gather(Group& group, const void* data, const std::vector<void*>
   return operation;
 }
 
-OperationPtr all_to_all(Group& group, const std::vector<const void*>& pieces, const std::vector<int64_t>& piece_bytes,
-                        const std::vector<void*>& outs, const std::vector<int64_t>& out_bytes, const Call& call) {
-  const auto self = static_cast<size_t>(group.rank());
-  if (piece_bytes[self] != out_bytes[self])
-    throw std::invalid_argument("all_to_all: the piece for this rank itself has " + std::to_string(piece_bytes[self]) +
-                                " bytes, but the place for it has " + std::to_string(out_bytes[self]));
-  OperationPtr operation = group.new_collective("all_to_all", sum_of(piece_bytes), call);
+OperationPtr all_to_all(Group& group, std::vector<Parcel> parcels, const Call& call) {
+  const Parcel& own = parcels[static_cast<size_t>(group.rank())];
+  if (own.piece_bytes != own.out_bytes)
+    throw std::invalid_argument("all_to_all: the piece for this rank itself has " + std::to_string(own.piece_bytes) +
+                                " bytes, but the place for it has " + std::to_string(own.out_bytes));
+  int64_t num_bytes = 0;
+  for (const Parcel& parcel : parcels) num_bytes += parcel.piece_bytes;
+  OperationPtr operation = group.new_collective("all_to_all", num_bytes, call);
   group.agree(*operation, "all_to_all", 0, 0, {});  // each pair of ranks has sizes of its own
-  std::vector<const void*> sources = pieces;
-  for (size_t i = 0; i < pieces.size(); ++i) {
-    bool is_overlapping = false;
-    for (size_t j = 0; j < outs.size(); ++j)
-      is_overlapping |= (i != self || j != self || pieces[i] != outs[j]) &&
-                        overlaps(pieces[i], piece_bytes[i], outs[j], out_bytes[j]);
+  for (Parcel& parcel : parcels) {
+    const bool is_overlapping = std::any_of(parcels.begin(), parcels.end(), [&](const Parcel& other) {
+      return (&parcel != &own || &other != &own || parcel.piece != other.out) &&
+             overlaps(parcel.piece, parcel.piece_bytes, other.out, other.out_bytes);
+    });
     if (!is_overlapping) continue;
-    auto copy = Scratch::acquire(piece_bytes[i]);
-    std::memcpy(copy.get(), pieces[i], static_cast<size_t>(piece_bytes[i]));
-    sources[i] = copy.get();
+    auto copy = Scratch::acquire(parcel.piece_bytes);
+    std::memcpy(copy.get(), parcel.piece, static_cast<size_t>(parcel.piece_bytes));
+    parcel.piece = copy.get();
     operation->hold(copy);
   }
   if (group.channel()) {
-    if (piece_bytes[self] > 0) std::memmove(outs[self], sources[self], static_cast<size_t>(piece_bytes[self]));
-    operation->poll = shared::exchange(group.channel(), make_ticket("all_to_all", 0, 0, {}), std::move(sources),
-                                       piece_bytes, outs, out_bytes);
+    if (own.piece_bytes > 0) std::memmove(own.out, own.piece, static_cast<size_t>(own.piece_bytes));
+    operation->poll = shared::exchange(group.channel(), make_ticket("all_to_all", 0, 0, {}), std::move(parcels));
   } else {
     operation->stages.push_back(
-        [=, &group](Operation& op) { post_exchange(op, group, sources, piece_bytes, outs, out_bytes); });
+        [parcels = std::move(parcels), &group](Operation& op) { post_exchange(op, group, parcels); });
   }
   Engine::instance().submit(operation);
   return operation;
@@ -158,11 +149,11 @@ OperationPtr gather(Group& group, const void* data, int64_t num_bytes, const std
   const bool is_root = group.rank() == root;
   if (is_root && num_bytes > 0) std::memmove(outs[static_cast<size_t>(root)], data, static_cast<size_t>(num_bytes));
   if (group.channel()) {
-    const auto size = static_cast<size_t>(group.size());
-    operation->poll = shared::exchange(group.channel(), make_ticket("gather", 0, root, {}),
-                                       only_for(root, group.size(), data), only_for(root, group.size(), num_bytes),
-                                       is_root ? outs : std::vector<void*>(size),
-                                       is_root ? out_bytes : std::vector<int64_t>(size));
+    std::vector<Parcel> parcels(static_cast<size_t>(group.size()));
+    parcels[static_cast<size_t>(root)] = {data, num_bytes, nullptr, 0};
+    for (size_t from = 0; from < outs.size(); ++from)
+      parcels[from].out = outs[from], parcels[from].out_bytes = out_bytes[from];
+    operation->poll = shared::exchange(group.channel(), make_ticket("gather", 0, root, {}), std::move(parcels));
   } else {
     operation->stages.push_back([=, &group](Operation& op) {
       const int tag = group.tag_of(op);
@@ -182,11 +173,10 @@ OperationPtr scatter(Group& group, const std::vector<const void*>& pieces, const
   OperationPtr operation = group.new_collective("scatter", num_bytes, call);
   const bool is_root = group.rank() == root;
   if (group.channel()) {
-    const auto size = static_cast<size_t>(group.size());
-    operation->poll = shared::exchange(group.channel(), make_ticket("scatter", 0, root, {}),
-                                       is_root ? pieces : std::vector<const void*>(size),
-                                       is_root ? piece_bytes : std::vector<int64_t>(size),
-                                       only_for(root, group.size(), out), only_for(root, group.size(), num_bytes));
+    std::vector<Parcel> parcels(static_cast<size_t>(group.size()));
+    for (size_t to = 0; to < pieces.size(); ++to) parcels[to] = {pieces[to], piece_bytes[to], nullptr, 0};
+    parcels[static_cast<size_t>(root)].out = out, parcels[static_cast<size_t>(root)].out_bytes = num_bytes;
+    operation->poll = shared::exchange(group.channel(), make_ticket("scatter", 0, root, {}), std::move(parcels));
   } else {
     operation->stages.push_back([=, &group](Operation& op) {
       const int tag = group.tag_of(op);

@@ -5,7 +5,6 @@
 #include <string>
 #include <utility>
 
-#include "../collectives/messages.h"
 #include "arena.h"
 #include "remote.h"
 #include "streams.h"
@@ -26,12 +25,9 @@ struct Exchange {
     const char* address;  // in its process
   };
 
-  std::vector<const void*> pieces;
-  std::vector<int64_t> piece_bytes;  // 0 once they have come with the sizes
-  std::vector<void*> outs;
-  std::vector<int64_t> out_bytes;
-
-  std::vector<Piece> for_us;     // by member; of those that have not come with the sizes
+  std::vector<Parcel> parcels;
+  bool is_short = false;         // this member's pieces have gone with the sizes
+  std::vector<Piece> for_us;     // by member, if there are any that have not come with the sizes
   int64_t longest = 0;           // of all pieces that have not come yet, between whatever members
   int64_t num_bytes_left = 0;    // in them all
   bool are_all_in_arenas = true;
@@ -41,7 +37,7 @@ struct Exchange {
 class Introduction : public Transfer {
  public:
   Introduction(std::shared_ptr<Channel> channel, const Ticket& ticket, std::shared_ptr<Exchange> exchange)
-      : Transfer(std::move(channel), ticket, 1, false), name_(ticket.name), exchange_(std::move(exchange)) {}
+      : Transfer(std::move(channel), ticket, 1, false), ticket_(ticket), exchange_(std::move(exchange)) {}
 
  private:
   using Piece = Exchange::Piece;
@@ -61,28 +57,28 @@ class Introduction : public Transfer {
   void fill(int64_t, uint64_t chunk) override {
     const int self = channel_->rank();
     char* slot = channel_->input(self, chunk);
-    std::vector<int64_t> num_bytes = exchange_->piece_bytes;
-    num_bytes[static_cast<size_t>(self)] = 0;
-    const Head head{sum_of(num_bytes) <= kMaxShortBytes};
+    int64_t total = 0;
+    for (int to = 0; to < size(); ++to)
+      if (to != self) total += exchange_->parcels[static_cast<size_t>(to)].piece_bytes;
+    const Head head{total <= kMaxShortBytes};
     std::memcpy(slot, &head, sizeof head);
     char* place = bytes_at(slot);
     for (int to = 0; to < size(); ++to) {
-      const auto i = static_cast<size_t>(to);
-      Piece piece{num_bytes[i], -1, nullptr};
+      const Parcel& parcel = exchange_->parcels[static_cast<size_t>(to)];
+      Piece piece{to == self ? 0 : parcel.piece_bytes, -1, nullptr};
       if (head.is_short) {
-        copy(place, exchange_->pieces[i], num_bytes[i]);
-        place += num_bytes[i];
-      } else if (num_bytes[i] > 0) {
-        piece.offset = Arena::instance().offset_of(exchange_->pieces[i], num_bytes[i]);
-        piece.address = static_cast<const char*>(exchange_->pieces[i]);
+        copy(place, parcel.piece, piece.num_bytes);
+        place += piece.num_bytes;
+      } else if (piece.num_bytes > 0) {
+        piece.offset = Arena::instance().offset_of(parcel.piece, piece.num_bytes);
+        piece.address = static_cast<const char*>(parcel.piece);
       }
       std::memcpy(pieces_at(slot) + to * static_cast<int64_t>(sizeof(Piece)), &piece, sizeof piece);
     }
-    if (head.is_short) exchange_->piece_bytes.assign(num_bytes.size(), 0);
+    exchange_->is_short = head.is_short;
   }
 
   void take(int64_t, uint64_t chunk) override {
-    exchange_->for_us.assign(static_cast<size_t>(size()), Piece{0, -1, nullptr});
     for (int member = 0; member < size(); ++member) take_from(member, chunk);
   }
 
@@ -95,15 +91,15 @@ class Introduction : public Transfer {
     for (int to = 0; to < size(); ++to) {
       const Piece piece = piece_of(member, to, chunk);
       if (to == self && member != self) {
-        const int64_t expected = exchange_->out_bytes[from];
+        const int64_t expected = exchange_->parcels[from].out_bytes;
         if (piece.num_bytes != expected)
-          throw CommFailure(name_ + ": rank " + std::to_string(member) + " of the group has " +
+          throw CommFailure(std::string(ticket_.name) + ": rank " + std::to_string(member) + " of the group has " +
                             std::to_string(piece.num_bytes) + " bytes for rank " + std::to_string(self) +
                             ", which expects " + std::to_string(expected));
         if (head.is_short)
-          copy(exchange_->outs[from], place, piece.num_bytes);
+          copy(exchange_->parcels[from].out, place, piece.num_bytes);
         else
-          exchange_->for_us[from] = piece;
+          set_for_us(from, piece);
       }
       place += piece.num_bytes;
       if (head.is_short || piece.num_bytes == 0) continue;
@@ -113,7 +109,12 @@ class Introduction : public Transfer {
     }
   }
 
-  std::string name_;
+  void set_for_us(size_t from, const Piece& piece) {
+    if (exchange_->for_us.empty()) exchange_->for_us.resize(static_cast<size_t>(size()), Piece{0, -1, nullptr});
+    exchange_->for_us[from] = piece;
+  }
+
+  Ticket ticket_;
   std::shared_ptr<Exchange> exchange_;
 };
 
@@ -126,6 +127,7 @@ class Fetching : public Transfer {
  private:
   void fill(int64_t, uint64_t) override {}
   void take(int64_t, uint64_t) override {
+    if (exchange_->for_us.empty()) return;
     const bool streams = exceeds_caches(2 * exchange_->num_bytes_left);
     for (int step = 1; step < channel_->size(); ++step) {
       const int member = (channel_->rank() + step) % channel_->size();
@@ -133,9 +135,9 @@ class Fetching : public Transfer {
       const Exchange::Piece& piece = exchange_->for_us[i];
       if (piece.num_bytes == 0) continue;
       if (exchange_->are_all_in_arenas && channel_->has_arenas())
-        copy(exchange_->outs[i], channel_->arena(member) + piece.offset, piece.num_bytes, streams);
+        copy(exchange_->parcels[i].out, channel_->arena(member) + piece.offset, piece.num_bytes, streams);
       else
-        read_remote(channel_->process(member), piece.address, exchange_->outs[i], piece.num_bytes);
+        read_remote(channel_->process(member), piece.address, exchange_->parcels[i].out, piece.num_bytes);
     }
   }
 
@@ -155,21 +157,23 @@ class Passing : public Transfer {
     return std::max<int64_t>(0, std::min(section_, num_bytes - index * section_));
   }
   void fill(int64_t index, uint64_t chunk) override {
+    if (exchange_->is_short) return;
     for (int member = 0; member < channel_->size(); ++member) {
-      const auto i = static_cast<size_t>(member);
-      const int64_t length = length_of(exchange_->piece_bytes[i], index);
+      const Parcel& parcel = exchange_->parcels[static_cast<size_t>(member)];
+      const int64_t length = length_of(parcel.piece_bytes, index);
       if (length > 0 && member != channel_->rank())
         copy(channel_->input(channel_->rank(), chunk) + member * section_,
-             static_cast<const char*>(exchange_->pieces[i]) + index * section_, length);
+             static_cast<const char*>(parcel.piece) + index * section_, length);
     }
   }
   void take(int64_t index, uint64_t chunk) override {
+    if (exchange_->for_us.empty()) return;
     for (int step = 1; step < channel_->size(); ++step) {
       const int member = (channel_->rank() + step) % channel_->size();
       const auto i = static_cast<size_t>(member);
       const int64_t length = length_of(exchange_->for_us[i].num_bytes, index);
       if (length > 0)
-        copy(static_cast<char*>(exchange_->outs[i]) + index * section_,
+        copy(static_cast<char*>(exchange_->parcels[i].out) + index * section_,
              channel_->input(member, chunk) + channel_->rank() * section_, length);
     }
   }
@@ -200,11 +204,9 @@ class Exchanging : public TwoTurns {
 
 }  // namespace
 
-std::shared_ptr<Poll> exchange(std::shared_ptr<Channel> channel, const Ticket& ticket,
-                               std::vector<const void*> pieces, std::vector<int64_t> piece_bytes,
-                               std::vector<void*> outs, std::vector<int64_t> out_bytes) {
-  auto content = std::make_shared<Exchange>(
-      Exchange{std::move(pieces), std::move(piece_bytes), std::move(outs), std::move(out_bytes)});
+std::shared_ptr<Poll> exchange(std::shared_ptr<Channel> channel, const Ticket& ticket, std::vector<Parcel> parcels) {
+  auto content = std::make_shared<Exchange>();
+  content->parcels = std::move(parcels);
   return std::make_shared<Exchanging>(channel, ticket, std::move(content));
 }
 

@@ -6,15 +6,14 @@
 #include <vector>
 
 #include "../ticket.h"
+#include "../types.h"
 #include "channel.h"
 
 namespace mfugaku::comm::shared {
 
-// Vectors are by rank; what they hold for this rank itself is left alone. Short pieces pass through a slot together with
+// `parcels` are by rank; that for this rank itself is left alone. Short pieces pass through a slot together with
 // the members' word of their sizes, longer ones are read where they lie or pass through the slots in chunks. A member
-// that expects another size than is sent to it makes the collective fail on all. `pieces` and `outs` do not overlap.
-std::shared_ptr<Poll> exchange(std::shared_ptr<Channel> channel, const Ticket& ticket,
-                               std::vector<const void*> pieces, std::vector<int64_t> piece_bytes,
-                               std::vector<void*> outs, std::vector<int64_t> out_bytes);
+// that expects another size than is sent to it makes the collective fail on all. Pieces and outs do not overlap.
+std::shared_ptr<Poll> exchange(std::shared_ptr<Channel> channel, const Ticket& ticket, std::vector<Parcel> parcels);
 
 }  // namespace mfugaku::comm::shared
