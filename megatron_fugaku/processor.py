@@ -7,6 +7,7 @@ import platform
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from megatron_fugaku.errors import EnvironmentError
 
@@ -23,6 +24,26 @@ def _has(word: int, bit: int) -> bool:
     getauxval = ctypes.CDLL(None).getauxval
     getauxval.argtypes, getauxval.restype = [ctypes.c_ulong], ctypes.c_ulong
     return bool(getauxval(word) >> bit & 1)
+
+
+def read_cpu_facts(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+    """Return what Linux says of the first CPU, such as ``model name``; empty without the file."""
+    facts: dict[str, str] = {}
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return facts
+    for line in lines:
+        name, separator, value = line.partition(":")
+        if separator:
+            facts.setdefault(name.strip(), value.strip())
+    return facts
+
+
+def read_cpu_features() -> frozenset[str]:
+    """Return the flags of an x86 CPU and its vendor, such as ``avx2`` and ``AuthenticAMD``."""
+    facts = read_cpu_facts()
+    return frozenset(f"{facts.get('flags', '')} {facts.get('vendor_id', '')}".split())
 
 
 def find_instruction_sets(machine: str, flags: set[str]) -> list[str]:

@@ -29,6 +29,16 @@ def test_instruction_sets_come_from_the_auxiliary_vector_on_arm(monkeypatch):
     assert processor.find_instruction_sets("x86_64", {"sse2", "fma", "avx2"}) == ["avx2", "fma"]
 
 
+def test_features_are_flags_and_vendor_of_the_first_cpu(monkeypatch, tmp_path):
+    path = tmp_path / "cpuinfo"
+    path.write_text("processor\t: 0\nvendor_id\t: AuthenticAMD\nflags\t\t: fma avx2\n\nprocessor\t: 1\nflags\t: mmx\n")
+    assert processor.read_cpu_facts(tmp_path / "none") == {}
+    facts = processor.read_cpu_facts(path)
+    assert facts == {"processor": "0", "vendor_id": "AuthenticAMD", "flags": "fma avx2"}
+    monkeypatch.setattr(processor, "read_cpu_facts", lambda: facts)
+    assert processor.read_cpu_features() == {"AuthenticAMD", "fma", "avx2"}
+
+
 def test_the_kernel_is_asked():
     """AT_PAGESZ (6) is a word of the auxiliary vector whose value is known from elsewhere."""
     size = os.sysconf("SC_PAGE_SIZE")

@@ -10,7 +10,7 @@ OURS, MEGATRON, TRANSFORMERS = "megatron_fugaku", "megatron-core on torch", "Hug
 
 @dataclass(frozen=True)
 class StepShape:
-    """A GPT and one training step of it. The defaults are GPT-2's smallest model, 124 M parameters with tied embeddings.
+    """A GPT and one training step of it. The defaults are GPT-2's smallest model: 124 M parameters.
 
     Attributes:
         precision: ``fp32`` or ``bf16``; bf16 keeps a copy of the parameters, and the gradients, in fp32.

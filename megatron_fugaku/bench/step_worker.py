@@ -123,7 +123,7 @@ BUILDERS: dict[str, Callable[[StepShape], Step]] = {
 
 
 def serve(step: Step, asked: Iterator[str], answers: TextIO) -> None:
-    """Do a step for each line asked; answer ``{"loss": …, "wall_s": …}`` each time, after an empty ``{}`` when ready."""
+    """Answer ``{}`` when ready; then do a step for each line asked and answer ``{"loss": …, "wall_s": …}``."""
     _answer(answers, {})
     for _ in asked:
         begin = time.perf_counter()

@@ -90,7 +90,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     kernels.add_argument("--plot", type=Path, metavar="PATH", help="also draw the steps of a 13B layer")
     kernels.add_argument("--json", type=Path, metavar="PATH", help="also write one line of JSON per comparison")
 
-    help_line = "whole training steps of a GPT in one process, against megatron-core on torch and Hugging Face transformers"
+    help_line = "whole training steps of a GPT in one process, against megatron-core on torch and transformers"
     step = which.add_parser("step", help=help_line, description=help_line)
     step.add_argument("--precision", type=_list_of(_one_of(tuple(TARGETS))), default=tuple(TARGETS), metavar="TYPES",
                       help=f"some of {','.join(TARGETS)} (default: all)")

@@ -116,7 +116,7 @@ class KernelsConfig(Section):
     bias_gelu: Implementation = "auto"
     cross_entropy: Implementation = "auto"
     dropout: Implementation = "auto"
-    matmul: Implementation = Field("auto", description="Linear layers; on x86-64 auto leaves float32 to torch.")
+    matmul: Implementation = Field("auto", description="Linear layers; auto leaves what torch does faster to it.")
     norm: Implementation = "auto"
     softmax: Implementation = "auto"
     swiglu: Implementation = "auto"

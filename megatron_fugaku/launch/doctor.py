@@ -24,7 +24,7 @@ from megatron_fugaku.launch import machine
 from megatron_fugaku.launch.mpi import find_mpirun
 from megatron_fugaku.mpi_choice import Choice, find_builds
 from megatron_fugaku.mpi_families import FAMILY_TITLES
-from megatron_fugaku.processor import check_processor, find_instruction_sets
+from megatron_fugaku.processor import check_processor, find_instruction_sets, read_cpu_facts
 
 GIB = 1 << 30
 _PR_SVE_GET_VL = 51
@@ -69,22 +69,13 @@ PACKAGES = (
 )
 
 
-def _cpuinfo() -> dict[str, str]:
-    """Return the first processor of /proc/cpuinfo."""
-    facts: dict[str, str] = {}
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        name, _, value = line.partition(":")
-        facts.setdefault(name.strip(), value.strip())
-    return facts
-
-
 def _size(num_bytes: int | float) -> str:
     return f"{num_bytes / GIB:.1f} GiB"
 
 
 def probe_processor() -> Iterator[Finding]:
     """Model, instruction sets, vector length, cores, NUMA nodes."""
-    facts = _cpuinfo()
+    facts = read_cpu_facts()
     is_arm = platform.machine() == "aarch64"
     if is_arm and "CPU implementer" not in facts:
         yield Finding("processor", f"Arm, emulated on {facts.get('model name', 'another processor')}", "note",

@@ -12,15 +12,31 @@ from megatron_fugaku.kernels.implementations import explain_implementation, pref
 
 @pytest.fixture(autouse=True)
 def restored():
+    implementations._where_torch_is_faster.cache_clear()
     yield
+    implementations._where_torch_is_faster.cache_clear()
     set_implementations("auto")
 
 
+@pytest.mark.parametrize(("features", "faster"), [
+    ({"GenuineIntel", "avx2"}, {"float32"}), ({"AuthenticAMD", "avx2", "avx512f"}, set()),
+    ({"GenuineIntel", "avx512f"}, {"float32"}), ({"AuthenticAMD", "avx512f", "avx512_bf16"}, {"bfloat16"}),
+    ({"GenuineIntel", "avx512f", "amx_bf16"}, {"float32", "bfloat16"})])
+def test_products_are_left_to_torch_where_it_has_better_ones(monkeypatch, features, faster):
+    monkeypatch.setattr(implementations, "read_cpu_features", lambda: frozenset(features))
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    assert {dtype for dtype in ("float32", "bfloat16", "float16") if not prefers_kernel("matmul", dtype)} == faster
+
+
 def test_auto_takes_the_kernel_but_where_torch_was_measured_to_be_faster(monkeypatch):
-    monkeypatch.setattr(implementations, "TORCH_IS_FASTER", frozenset({("matmul", platform.machine(), "float32")}))
+    rules = [implementations.TorchIsFaster("matmul", dtype, platform.machine(), lambda cpu, holds=holds: holds, "this")
+             for dtype, holds in (("float32", True), ("bfloat16", False))]
+    monkeypatch.setattr(implementations, "TORCH_IS_FASTER", (*rules, implementations.TorchIsFaster(
+        "matmul", "float16", "another", lambda cpu: True, "another")))
+    assert prefers_kernel("matmul", "float16")
     assert prefers_kernel("matmul", "bfloat16") and not prefers_kernel("matmul", "float32")
     assert explain_implementation("matmul", "bfloat16", "sve") == "kernel on sve (auto)"
-    assert explain_implementation("matmul", "float32", "sve").startswith("reference (auto: torch is faster")
+    assert explain_implementation("matmul", "float32", "sve")== "reference (auto: torch is faster for float32 on this)"
     assert explain_implementation("matmul", "float32", None) == "reference (the kernels were not built)"
 
 

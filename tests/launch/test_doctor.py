@@ -16,11 +16,11 @@ def test_this_machine_is_described():
 def test_an_emulated_arm_is_not_taken_for_its_host(monkeypatch):
     monkeypatch.setattr(doctor.platform, "machine", lambda: "aarch64")
     monkeypatch.setattr(doctor, "find_instruction_sets", lambda machine, flags: ["asimd", "sve"])
-    monkeypatch.setattr(doctor, "_cpuinfo", lambda: {"model name": "Some x86", "flags": "avx2 fma"})
+    monkeypatch.setattr(doctor, "read_cpu_facts", lambda: {"model name": "Some x86", "flags": "avx2 fma"})
     findings = {finding.what: finding for finding in doctor.probe_processor()}
     assert findings["processor"].value == "Arm, emulated on Some x86" and findings["processor"].status == "note"
     assert findings["instruction sets"].value == "asimd sve" and findings["instruction sets"].status == "ok"
-    monkeypatch.setattr(doctor, "_cpuinfo", lambda: {"CPU implementer": "0x46", "CPU part": "0x001"})
+    monkeypatch.setattr(doctor, "read_cpu_facts", lambda: {"CPU implementer": "0x46", "CPU part": "0x001"})
     findings = {finding.what: finding for finding in doctor.probe_processor()}
     assert findings["processor"].value == "Fujitsu A64FX" and findings["processor"].status == "ok"
 
