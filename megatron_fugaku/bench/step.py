@@ -51,7 +51,7 @@ class _Contender:
     def __init__(self, name: str, shape: StepShape):
         self.name = name
         self.answers: list[dict] = []
-        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115; a pipe that nobody reads would fill
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  (a pipe that nobody reads would fill)
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "megatron_fugaku.bench.step_worker", name,
              json.dumps(asdict(shape))],
