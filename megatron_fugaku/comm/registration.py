@@ -31,6 +31,8 @@ from megatron_fugaku.comm.placement import PlacedJob, read_placement
 from megatron_fugaku.comm.rank_info import RankInfo, rank_info
 from megatron_fugaku.comm.recorder import record_flight
 from megatron_fugaku.errors import CommError
+from megatron_fugaku.mpi_choice import find_launcher
+from megatron_fugaku.mpi_families import FAMILY_TITLES
 
 # MPI ranks by torch rank of the default group; meaningless while that group is of another backend.
 _mpi_rank_of: list[int] = []
@@ -48,6 +50,16 @@ def _warn_without_pmix(extension, info: RankInfo) -> None:
               file=sys.stderr, flush=True)
 
 
+def _refuse_another_mpi(info: RankInfo) -> None:
+    """Raise before MPI starts what an MPI other than the launcher's would end in: some do not even start there."""
+    forced, launcher = environment.get("MFUGAKU_MPI"), find_launcher()
+    if forced and launcher and launcher.is_certain and launcher.family != forced and info.world_size > 1:
+        raise CommError(
+            f"the launcher ({info.launcher}) started {info.world_size} processes, but MFUGAKU_MPI asks for "
+            f"{FAMILY_TITLES.get(forced, forced)}, which would see 1", "the ranks would train apart from each other",
+            "unset it, or start them with the mpirun of that MPI", "MFUGAKU_MPI")
+
+
 def _start_mpi() -> tuple[int, int]:
     """Initialise MPI once; return this process's rank and the number of processes.
 
@@ -58,6 +70,8 @@ def _start_mpi() -> tuple[int, int]:
     info = rank_info()
     transport = environment.get("MFUGAKU_COMM_TRANSPORT")
     is_first_call = not extension.is_ready()
+    if is_first_call:
+        _refuse_another_mpi(info)
     if is_first_call:
         atexit.register(extension.stop_thread)
         _warn_without_pmix(extension, info)

@@ -11,6 +11,8 @@
 #include <cstring>
 #include <limits>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "kernels/registry.h"
@@ -73,6 +75,18 @@ class Random {
  private:
   uint64_t state_;
 };
+
+// Runs a body on ranges at the same time, each of some threads on every so many-th of them.
+template <typename Body>
+void on_threads(const std::vector<std::pair<int64_t, int64_t>>& ranges, const Body& body) {
+  const size_t num_threads = std::min<size_t>(3, ranges.size());
+  std::vector<std::thread> threads;
+  for (size_t thread = 0; thread < num_threads; ++thread)
+    threads.emplace_back([&, thread] {
+      for (size_t i = thread; i < ranges.size(); i += num_threads) body(ranges[i].first, ranges[i].second);
+    });
+  for (std::thread& thread : threads) thread.join();
+}
 
 // Philox4x32-10, as its paper has it.
 using Words = std::array<uint32_t, 4>;

@@ -1,6 +1,7 @@
 // The attention kernels of every instruction set against the formulas in double, and against each other bit for bit.
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <memory>
 
 #include "kernels/attention/attention_run.h"
@@ -167,9 +168,12 @@ Results compute(const Case& c, const AttentionJob& job, const Inputs& in) {
   return r;
 }
 
-// Ranges one after the other, last to first: threads take them in any order.
+// Ranges on threads, last to first.
 const auto kParallel = [](int64_t count, int64_t grain, const auto& body) {
-  for (int64_t end = count; end > 0; end -= std::min(end, grain)) body(std::max<int64_t>(0, end - grain), end);
+  std::vector<std::pair<int64_t, int64_t>> ranges;
+  for (int64_t end = count; end > 0; end -= std::min(end, grain))
+    ranges.push_back({std::max<int64_t>(0, end - grain), end});
+  on_threads(ranges, body);
 };
 
 Results run(const AttentionKernels& kernels, const Case& c, AttentionJob job, const Inputs& in, Storage storage,
@@ -189,7 +193,7 @@ Results run(const AttentionKernels& kernels, const Case& c, AttentionJob job, co
   job.statistics = statistics.data();
   job.projection = projection.data();
   AttentionPlan plan(kernels, job, storage, num_threads);
-  int num_tasks = 0;
+  std::atomic<int> num_tasks{0};
   {
     Guarded<float> workspace(plan.forward_workspace(), Edge::AtEnd);
     plan.forward(workspace.data(), kParallel, [&] { ++num_tasks; });

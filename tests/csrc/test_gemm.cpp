@@ -64,7 +64,7 @@ class Matrices {
   std::unique_ptr<Guarded<uint16_t>> halves_;
 };
 
-// Ranges in an order and of sizes that threads might have taken them.
+// Ranges in an order and of sizes that threads might have taken them, on threads.
 struct Scattered {
   Random& random;
   template <typename Body> void operator()(int64_t count, int64_t grain, const Body& body) const {
@@ -75,7 +75,7 @@ struct Scattered {
       begin = end;
     }
     for (size_t i = ranges.size(); i > 1; --i) std::swap(ranges[i - 1], ranges[random.bits() % i]);
-    for (const auto& range : ranges) body(range.first, range.second);
+    on_threads(ranges, body);
   }
 };
 
