@@ -4,8 +4,8 @@
 
 STABLE_TORCH_LIBRARY(mfugaku, m) {
   m.def("dropout(Tensor x, Tensor? bias, Tensor? residual, float p, int seed, int offset) -> Tensor");
-  m.def("bias_gelu(Tensor x, Tensor? bias) -> Tensor");
-  m.def("bias_gelu_backward(Tensor gradient, Tensor x, Tensor? bias) -> Tensor");
+  m.def("bias_gelu(Tensor x, Tensor? bias, bool exact) -> Tensor");
+  m.def("bias_gelu_backward(Tensor gradient, Tensor x, Tensor? bias, bool exact) -> Tensor");
   m.def("gemm(Tensor a, Tensor b, Tensor(a!) out, float alpha, bool accumulate) -> ()");
   m.def(
       "attention(Tensor query, Tensor key, Tensor value, float scale, bool is_causal, float p, int seed, int offset, "

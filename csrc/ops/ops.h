@@ -23,11 +23,11 @@ using torch::stable::Tensor;
 Tensor dropout(const Tensor& x, const std::optional<Tensor>& bias, const std::optional<Tensor>& residual, double p,
                int64_t seed, int64_t offset);
 
-// GELU (tanh) of x + bias: see kernels/bias_gelu/bias_gelu.h.
-Tensor bias_gelu(const Tensor& x, const std::optional<Tensor>& bias);
+// GELU of x + bias, exact or in its tanh form: see kernels/bias_gelu/bias_gelu.h.
+Tensor bias_gelu(const Tensor& x, const std::optional<Tensor>& bias, bool exact);
 
-// The gradient of x from that of bias_gelu(x, bias).
-Tensor bias_gelu_backward(const Tensor& gradient, const Tensor& x, const std::optional<Tensor>& bias);
+// The gradient of x from that of bias_gelu(x, bias, exact).
+Tensor bias_gelu_backward(const Tensor& gradient, const Tensor& x, const std::optional<Tensor>& bias, bool exact);
 
 // out = alpha * a b, or out + a b: see kernels/gemm/gemm.h. a [batch, rows, depth] and b [batch, depth, columns] of one
 // dtype and any strides; out [batch, rows, columns] of that dtype or float32, with contiguous rows or columns. With

@@ -31,11 +31,12 @@ def make(shape, dtype: torch.dtype) -> torch.Tensor:
 
 
 def bias_gelu(shape, dtype, variant) -> Call:
-    """GELU (tanh) behind a bias: torch adds the bias first. Its backward has the sum already."""
+    """GELU behind a bias, exact or by tanh: torch adds the bias first. Its backward has the sum already."""
     x, bias, gradient = make(shape, dtype), make(shape[-1:], dtype), make(shape, dtype)
-    if variant == "forward":
-        return lambda: functional.gelu(x + bias, approximate="tanh")
-    return lambda: torch.ops.aten.gelu_backward(gradient, x, approximate="tanh")
+    form = "none" if variant.startswith("exact") else "tanh"
+    if variant.endswith("forward"):
+        return lambda: functional.gelu(x + bias, approximate=form)
+    return lambda: torch.ops.aten.gelu_backward(gradient, x, approximate=form)
 
 
 def dropout(shape, dtype, variant) -> Call:
@@ -167,7 +168,8 @@ def heads(shape, dtype, variant) -> Call:
 
 #: What stock torch has for an op of ours, and the other ops of a layer. An element's shape begins with its rows.
 STOCK = {function.__name__: function for function in (
-    attention, bernoulli, bias_gelu, copy, cross_entropy, dropout, gemm, heads, linear, norm, reduce, softmax, swiglu)}
+    attention, bernoulli, bias_gelu, copy, cross_entropy, dropout, gemm, heads, linear, norm, reduce, softmax,
+    swiglu)}
 
 
 def first_row(shape: list[int]) -> list[int]:

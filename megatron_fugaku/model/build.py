@@ -33,7 +33,8 @@ def build_model_chunks(config: RunConfig, transformer_config: TransformerConfig,
         vp_stage = index if num_chunks > 1 else None
         chunk = LanguageModel(
             transformer_config,
-            build_block_spec(model.normalization, get_num_layers_to_build(transformer_config, vp_stage=vp_stage)),
+            build_block_spec(model.normalization, model.swiglu,
+                             get_num_layers_to_build(transformer_config, vp_stage=vp_stage)),
             vocab_size=padded_vocab_size(vocab_size, config),
             max_sequence_length=model.max_position_embeddings,
             pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=num_chunks == 1, vp_stage=vp_stage),

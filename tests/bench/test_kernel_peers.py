@@ -29,6 +29,7 @@ OURS += [{"case": f"{op} {variant}", "op": op, "variant": variant, "dtype": "flo
              ("norm", [4, 64], "element", ("layer forward", "layer backward", "rms forward", "rms backward")),
              ("softmax", [4, 64], "element", ("forward", "backward", "forward causal", "backward causal")),
              ("swiglu", [4, 64], "element", ("forward", "backward")), ("cross_entropy", [4, 64], "element", ("both",)),
+             ("bias_gelu", [4, 64], "element", ("exact forward", "exact backward")),
              ("attention", [2, 16, 8], "flop", ("forward", "backward")),
              ("gemm", [1, 16, 24, 8], "flop", ("nt", "nn", "tn")),
              ("gemm", [2, 16, 24, 8], "flop", ("heads nt", "heads nn", "heads tn")))
