@@ -24,6 +24,10 @@ STABLE_TORCH_LIBRARY(mfugaku, m) {
   m.def("cross_entropy(Tensor logits, Tensor targets, int first_column) -> (Tensor, Tensor, Tensor)");
   m.def("cross_entropy_backward(Tensor(a!) logits, Tensor targets, int first_column, Tensor gradient, Tensor largest,"
         " Tensor factors) -> ()");
+  m.def(
+      "adamw(Tensor(a!) parameter, Tensor gradient, Tensor(b!) first, Tensor(c!) second, Tensor(d!)? low, float lr, "
+      "float beta1, float beta2, float eps, float weight_decay, int step, float scale, bool decoupled) -> ()");
+  m.def("sum_of_squares(Tensor x) -> Tensor");
   m.def("call_between_tiles(int function) -> ()");
   m.def("kernel_choices() -> str");
 }
@@ -43,6 +47,8 @@ STABLE_TORCH_LIBRARY_IMPL(mfugaku, CPU, m) {
   m.impl("swiglu_backward", TORCH_BOX(&mfugaku::ops::swiglu_backward));
   m.impl("cross_entropy", TORCH_BOX(&mfugaku::ops::cross_entropy));
   m.impl("cross_entropy_backward", TORCH_BOX(&mfugaku::ops::cross_entropy_backward));
+  m.impl("adamw", TORCH_BOX(&mfugaku::ops::adamw));
+  m.impl("sum_of_squares", TORCH_BOX(&mfugaku::ops::sum_of_squares));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(mfugaku, CompositeExplicitAutograd, m) {

@@ -1,4 +1,5 @@
 // The table of all kernels: op, instruction set, functions.
+#include "kernels/adamw/adamw.h"
 #include "kernels/attention/attention.h"
 #include "kernels/bias_gelu/bias_gelu.h"
 #include "kernels/copy/copy.h"
@@ -37,6 +38,7 @@ const std::vector<Row>& table() {
       MFUGAKU_ROWS(SoftmaxKernels, softmax),
       MFUGAKU_ROWS(SwigluKernels, swiglu),
       MFUGAKU_ROWS(CrossEntropyKernels, cross_entropy),
+      MFUGAKU_ROWS(AdamwKernels, adamw),
   };
   return rows;
 }

@@ -79,6 +79,16 @@ std::tuple<Tensor, Tensor, Tensor> cross_entropy(const Tensor& logits, const Ten
 void cross_entropy_backward(Tensor logits, const Tensor& targets, int64_t first_column, const Tensor& gradient,
                             const Tensor& largest, const Tensor& factors);
 
+// One step of AdamW, or of Adam unless `decoupled`: see kernels/adamw/adamw.h. parameter, first and second are float32,
+// contiguous and of one shape, and are overwritten; so is `low`, of halves. gradient has their shape and the type of low or
+// of parameter. step counts from 1.
+void adamw(const Tensor& parameter, const Tensor& gradient, const Tensor& first, const Tensor& second,
+           const std::optional<Tensor>& low, double lr, double beta1, double beta2, double eps, double weight_decay,
+           int64_t step, double scale, bool decoupled);
+
+// The sum of the squares of all elements, float64 without dimensions: see kernels/reduce/reduce.h for its order.
+Tensor sum_of_squares(const Tensor& x);
+
 // Lets the kernels call a function (its address; 0: none) between two tiles, from any of torch's threads: as
 // mfugaku_comm_poke, which lets communication in flight get on.
 void call_between_tiles(int64_t function);

@@ -94,6 +94,7 @@ MFUGAKU_INLINE U32 as_u32(F32 v) { return _mm512_castps_si512(v); }
 MFUGAKU_INLINE F32 as_f32(U32 v) { return _mm512_castsi512_ps(v); }
 MFUGAKU_INLINE U32 exclusive_or(U32 a, U32 b) { return _mm512_xor_si512(a, b); }
 template <int bits> MFUGAKU_INLINE U32 shift_left(U32 v) { return _mm512_slli_epi32(v, bits); }
+template <int bits> MFUGAKU_INLINE U32 shift_right(U32 v) { return _mm512_srli_epi32(v, bits); }
 MFUGAKU_INLINE U32 count_from(uint32_t n) {
   return add(broadcast(n), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
 }

@@ -54,7 +54,22 @@ def reduce(shape, dtype, variant) -> Call:
     """Sums and conversions."""
     x, y, wide = make(shape, dtype), make(shape, dtype), make(shape, torch.float32)
     return {"sum": lambda: torch.add(x, y), "widen": lambda: x.to(torch.float32),
-            "narrow": lambda: wide.to(dtype)}[variant]
+            "narrow": lambda: wide.to(dtype), "squares": lambda: torch.linalg.vector_norm(x)}[variant]
+
+
+def adamw(shape, dtype, variant) -> Call:
+    """One step of torch's fused AdamW; with halves, it knows no float32 copy of them, and they take its place."""
+    tensors = [make(shape, torch.float32) for _ in range(3)]
+    weight, first, second = tensors
+    gradient, low, step = make(shape, dtype), make(shape, dtype), torch.tensor(9.0)
+
+    def run() -> None:
+        torch._fused_adamw_([weight], [gradient.float()], [first], [second.abs_()], [], [step], lr=1e-4, beta1=0.9,
+                            beta2=0.95, weight_decay=0.1, eps=1e-8, amsgrad=False, maximize=False)
+        if variant == "low":
+            low.copy_(weight)
+
+    return run
 
 
 def copy(shape, dtype, variant) -> Call:
@@ -168,7 +183,7 @@ def heads(shape, dtype, variant) -> Call:
 
 #: What stock torch has for an op of ours, and the other ops of a layer. An element's shape begins with its rows.
 STOCK = {function.__name__: function for function in (
-    attention, bernoulli, bias_gelu, copy, cross_entropy, dropout, gemm, heads, linear, norm, reduce, softmax,
+    adamw, attention, bernoulli, bias_gelu, copy, cross_entropy, dropout, gemm, heads, linear, norm, reduce, softmax,
     swiglu)}
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from megatron_fugaku.processor import read_cpu_features
 
 #: Every operator that has a choice.
-OPERATORS = ("attention", "bias_gelu", "cross_entropy", "dropout", "matmul", "norm", "softmax", "swiglu")
+OPERATORS = ("adamw", "attention", "bias_gelu", "cross_entropy", "dropout", "grad_norm", "matmul", "norm", "softmax",
+             "swiglu")
 
 AUTO, KERNEL, REFERENCE = "auto", "kernel", "reference"
 
