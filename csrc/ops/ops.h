@@ -89,6 +89,10 @@ void adamw(const Tensor& parameter, const Tensor& gradient, const Tensor& first,
 // The sum of the squares of all elements, float64 without dimensions: see kernels/reduce/reduce.h for its order.
 Tensor sum_of_squares(const Tensor& x);
 
+// Writes x to `out`, contiguous and of as many elements, in another of the three types: float32 to a half, rounded to nearest
+// even, or a half to float32.
+void convert(const Tensor& x, const Tensor& out);
+
 // Lets the kernels call a function (its address; 0: none) between two tiles, from any of torch's threads: as
 // mfugaku_comm_poke, which lets communication in flight get on.
 void call_between_tiles(int64_t function);

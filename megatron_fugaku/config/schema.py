@@ -115,6 +115,7 @@ class KernelsConfig(Section):
                                   "measured to be faster.")
     attention: Implementation = "auto"
     bias_gelu: Implementation = "auto"
+    cast: Implementation = "auto"
     cross_entropy: Implementation = "auto"
     dropout: Implementation = "auto"
     embedding: Implementation = "auto"
