@@ -28,6 +28,7 @@ STABLE_TORCH_LIBRARY(mfugaku, m) {
       "adamw(Tensor(a!) parameter, Tensor gradient, Tensor(b!) first, Tensor(c!) second, Tensor(d!)? low, float lr, "
       "float beta1, float beta2, float eps, float weight_decay, int step, float scale, bool decoupled) -> ()");
   m.def("sum_of_squares(Tensor x) -> Tensor");
+  m.def("rope(Tensor x, Tensor cosines, Tensor sines, bool interleaved, bool inverse) -> Tensor");
   m.def("convert(Tensor x, Tensor(a!) out) -> ()");
   m.def("call_between_tiles(int function) -> ()");
   m.def("kernel_choices() -> str");
@@ -50,6 +51,7 @@ STABLE_TORCH_LIBRARY_IMPL(mfugaku, CPU, m) {
   m.impl("cross_entropy_backward", TORCH_BOX(&mfugaku::ops::cross_entropy_backward));
   m.impl("adamw", TORCH_BOX(&mfugaku::ops::adamw));
   m.impl("sum_of_squares", TORCH_BOX(&mfugaku::ops::sum_of_squares));
+  m.impl("rope", TORCH_BOX(&mfugaku::ops::rope));
   m.impl("convert", TORCH_BOX(&mfugaku::ops::convert));
 }
 

@@ -9,6 +9,7 @@
 #include "kernels/norm/norm.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/registry.h"
+#include "kernels/rope/rope.h"
 #include "kernels/softmax/softmax.h"
 #include "kernels/swiglu/swiglu.h"
 
@@ -39,6 +40,7 @@ const std::vector<Row>& table() {
       MFUGAKU_ROWS(SwigluKernels, swiglu),
       MFUGAKU_ROWS(CrossEntropyKernels, cross_entropy),
       MFUGAKU_ROWS(AdamwKernels, adamw),
+      MFUGAKU_ROWS(RopeKernels, rope),
   };
   return rows;
 }

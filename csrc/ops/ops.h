@@ -89,6 +89,10 @@ void adamw(const Tensor& parameter, const Tensor& gradient, const Tensor& first,
 // The sum of the squares of all elements, float64 without dimensions: see kernels/reduce/reduce.h for its order.
 Tensor sum_of_squares(const Tensor& x);
 
+// Rotary position embedding of x [positions, batch, heads, width], whose last dimension is copied unless contiguous, by
+// cosines and sines [positions, pairs], float32 and contiguous: see kernels/rope/rope.h.
+Tensor rope(const Tensor& x, const Tensor& cosines, const Tensor& sines, bool interleaved, bool inverse);
+
 // Writes x to `out`, contiguous and of as many elements, in another of the three types: float32 to a half, rounded to nearest
 // even, or a half to float32.
 void convert(const Tensor& x, const Tensor& out);

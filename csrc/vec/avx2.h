@@ -99,6 +99,12 @@ MFUGAKU_INLINE void interleave(F32 a, F32 b, F32& low, F32& high) {
   high = _mm256_permute2f128_ps(even, odd, 0x31);
 }
 
+MFUGAKU_INLINE void deinterleave(F32 low, F32 high, F32& a, F32& b) {
+  const auto in_order = [](F32 v) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xD8)); };
+  a = in_order(_mm256_shuffle_ps(low, high, 0x88));
+  b = in_order(_mm256_shuffle_ps(low, high, 0xDD));
+}
+
 MFUGAKU_INLINE U32 as_u32(F32 v) { return _mm256_castps_si256(v); }
 MFUGAKU_INLINE F32 as_f32(U32 v) { return _mm256_castsi256_ps(v); }
 MFUGAKU_INLINE U32 exclusive_or(U32 a, U32 b) { return _mm256_xor_si256(a, b); }

@@ -104,6 +104,11 @@ MFUGAKU_INLINE void interleave(F32 a, F32 b, F32& low, F32& high) {
   high = vzip2q_f32(a, b);
 }
 
+MFUGAKU_INLINE void deinterleave(F32 low, F32 high, F32& a, F32& b) {
+  a = vuzp1q_f32(low, high);
+  b = vuzp2q_f32(low, high);
+}
+
 MFUGAKU_INLINE U32 as_u32(F32 v) { return vreinterpretq_u32_f32(v); }
 MFUGAKU_INLINE F32 as_f32(U32 v) { return vreinterpretq_f32_u32(v); }
 MFUGAKU_INLINE U32 exclusive_or(U32 a, U32 b) { return veorq_u32(a, b); }

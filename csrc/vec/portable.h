@@ -46,6 +46,11 @@ MFUGAKU_INLINE void interleave(F32 a, F32 b, F32& low, F32& high) {
   high = b;
 }
 
+MFUGAKU_INLINE void deinterleave(F32 low, F32 high, F32& a, F32& b) {
+  a = low;
+  b = high;
+}
+
 MFUGAKU_INLINE U32 as_u32(F32 v) { return bits_of(v); }
 MFUGAKU_INLINE F32 as_f32(U32 v) { return float_of(v); }
 MFUGAKU_INLINE U32 exclusive_or(U32 a, U32 b) { return a ^ b; }

@@ -72,6 +72,20 @@ def adamw(shape, dtype, variant) -> Call:
     return run
 
 
+def rope(shape, dtype, variant) -> Call:
+    """Rotary positions as megatron-core computes them, cosines and sines included, of [positions, heads, head size]."""
+    x = make((shape[0], 3 * shape[1], shape[2]), dtype)[:, ::3].unsqueeze(1)
+    angles = make((shape[0], 1, 1, shape[2]), torch.float32)
+
+    def half_turned() -> torch.Tensor:
+        if variant == "interleaved":
+            return torch.stack((-x[..., 1::2], x[..., ::2]), -1).view(x.shape)
+        a, b = x.chunk(2, -1)
+        return torch.cat((-b, a), -1)
+
+    return lambda: x * angles.cos().to(dtype) + half_turned() * angles.sin().to(dtype)
+
+
 def copy(shape, dtype, variant) -> Call:
     """A copy into memory that is there."""
     x, out = make(shape, dtype), make(shape, dtype)
@@ -183,8 +197,8 @@ def heads(shape, dtype, variant) -> Call:
 
 #: What stock torch has for an op of ours, and the other ops of a layer. An element's shape begins with its rows.
 STOCK = {function.__name__: function for function in (
-    adamw, attention, bernoulli, bias_gelu, copy, cross_entropy, dropout, gemm, heads, linear, norm, reduce, softmax,
-    swiglu)}
+    adamw, attention, bernoulli, bias_gelu, copy, cross_entropy, dropout, gemm, heads, linear, norm, reduce, rope,
+    softmax, swiglu)}
 
 
 def first_row(shape: list[int]) -> list[int]:

@@ -122,6 +122,7 @@ class KernelsConfig(Section):
     grad_norm: Implementation = "auto"
     matmul: Implementation = Field("auto", description="Linear layers; auto leaves what torch does faster to it.")
     norm: Implementation = "auto"
+    rope: Implementation = "auto"
     softmax: Implementation = "auto"
     swiglu: Implementation = "auto"
 

@@ -15,7 +15,7 @@ from megatron_fugaku.processor import read_cpu_features
 
 #: Every operator that has a choice.
 OPERATORS = ("adamw", "attention", "bias_gelu", "cast", "cross_entropy", "dropout", "grad_norm", "matmul", "norm",
-             "softmax", "swiglu")
+             "rope", "softmax", "swiglu")
 
 AUTO, KERNEL, REFERENCE = "auto", "kernel", "reference"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from megatron.core.models.backends import LocalSpecProvider
-from megatron.core.transformer.attention import SelfAttention, SelfAttentionSubmodules
+from megatron.core.transformer.attention import SelfAttentionSubmodules
 from megatron.core.transformer.enums import AttnMaskType
 from megatron.core.transformer.identity_op import IdentityOp
 from megatron.core.transformer.mlp import MLP
@@ -16,6 +16,7 @@ from megatron_fugaku.model.attention import CoreAttention
 from megatron_fugaku.model.dropout import get_bias_dropout_add
 from megatron_fugaku.model.linear import ColumnLinear, RowLinear
 from megatron_fugaku.model.norm import LayerNorm, RMSNorm
+from megatron_fugaku.model.rotary import RotarySelfAttention
 
 
 class CpuSpecProvider(LocalSpecProvider):
@@ -57,7 +58,7 @@ def build_block_spec(normalization: str, is_swiglu: bool, num_layers: int) -> Tr
         submodules=TransformerLayerSubmodules(
             input_layernorm=norm,
             self_attention=ModuleSpec(
-                module=SelfAttention,
+                module=RotarySelfAttention,
                 params={"attn_mask_type": AttnMaskType.causal},
                 submodules=SelfAttentionSubmodules(
                     linear_qkv=backend.column_parallel_linear(),

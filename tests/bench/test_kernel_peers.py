@@ -30,7 +30,7 @@ OURS += [{"case": f"{op} {variant}", "op": op, "variant": variant, "dtype": "flo
              ("norm", [4, 64], "element", ("layer forward", "layer backward", "rms forward", "rms backward")),
              ("softmax", [4, 64], "element", ("forward", "backward", "forward causal", "backward causal")),
              ("swiglu", [4, 64], "element", ("forward", "backward")), ("cross_entropy", [4, 64], "element", ("both",)),
-             ("adamw", [4096], "element", ("",)),
+             ("adamw", [4096], "element", ("",)), ("rope", [8, 4, 16], "element", ("halves", "interleaved")),
              ("bias_gelu", [4, 64], "element", ("exact forward", "exact backward")),
              ("attention", [2, 16, 8], "flop", ("forward", "backward")),
              ("gemm", [1, 16, 24, 8], "flop", ("nt", "nn", "tn")),
