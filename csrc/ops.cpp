@@ -29,6 +29,8 @@ STABLE_TORCH_LIBRARY(mfugaku, m) {
       "float beta1, float beta2, float eps, float weight_decay, int step, float scale, bool decoupled) -> ()");
   m.def("sum_of_squares(Tensor x) -> Tensor");
   m.def("rope(Tensor x, Tensor cosines, Tensor sines, bool interleaved, bool inverse) -> Tensor");
+  m.def("embedding(Tensor weight, Tensor tokens, int first_row, int vocabulary) -> Tensor");
+  m.def("embedding_backward(Tensor gradient, Tensor tokens, int first_row, int num_rows) -> Tensor");
   m.def("convert(Tensor x, Tensor(a!) out) -> ()");
   m.def("call_between_tiles(int function) -> ()");
   m.def("kernel_choices() -> str");
@@ -52,6 +54,8 @@ STABLE_TORCH_LIBRARY_IMPL(mfugaku, CPU, m) {
   m.impl("adamw", TORCH_BOX(&mfugaku::ops::adamw));
   m.impl("sum_of_squares", TORCH_BOX(&mfugaku::ops::sum_of_squares));
   m.impl("rope", TORCH_BOX(&mfugaku::ops::rope));
+  m.impl("embedding", TORCH_BOX(&mfugaku::ops::embedding));
+  m.impl("embedding_backward", TORCH_BOX(&mfugaku::ops::embedding_backward));
   m.impl("convert", TORCH_BOX(&mfugaku::ops::convert));
 }
 

@@ -93,6 +93,14 @@ Tensor sum_of_squares(const Tensor& x);
 // cosines and sines [positions, pairs], float32 and contiguous: see kernels/rope/rope.h.
 Tensor rope(const Tensor& x, const Tensor& cosines, const Tensor& sines, bool interleaved, bool inverse);
 
+// The row of weight, [rows, width] from first_row on of a table of `vocabulary` rows, of each token, int64 [..]: [.., width], and
+// zeros where it is none of these rows.
+Tensor embedding(const Tensor& weight, const Tensor& tokens, int64_t first_row, int64_t vocabulary);
+
+// The gradient of weight, [num_rows, width]: of each row the sum of the gradients [.., width] of its tokens in their order, in
+// float32 and rounded once.
+Tensor embedding_backward(const Tensor& gradient, const Tensor& tokens, int64_t first_row, int64_t num_rows);
+
 // Writes x to `out`, contiguous and of as many elements, in another of the three types: float32 to a half, rounded to nearest
 // even, or a half to float32.
 void convert(const Tensor& x, const Tensor& out);

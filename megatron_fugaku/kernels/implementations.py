@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from megatron_fugaku.processor import read_cpu_features
 
 #: Every operator that has a choice.
-OPERATORS = ("adamw", "attention", "bias_gelu", "cast", "cross_entropy", "dropout", "grad_norm", "matmul", "norm",
-             "rope", "softmax", "swiglu")
+OPERATORS = ("adamw", "attention", "bias_gelu", "cast", "cross_entropy", "dropout", "embedding", "grad_norm", "matmul",
+             "norm", "rope", "softmax", "swiglu")
 
 AUTO, KERNEL, REFERENCE = "auto", "kernel", "reference"
 
