@@ -4,8 +4,8 @@
 
 STABLE_TORCH_LIBRARY(mfugaku, m) {
   m.def("dropout(Tensor x, Tensor? bias, Tensor? residual, float p, int seed, int offset) -> Tensor");
-  m.def("bias_gelu(Tensor x, Tensor? bias) -> Tensor");
-  m.def("bias_gelu_backward(Tensor gradient, Tensor x, Tensor? bias) -> Tensor");
+  m.def("bias_gelu(Tensor x, Tensor? bias, bool exact) -> Tensor");
+  m.def("bias_gelu_backward(Tensor gradient, Tensor x, Tensor? bias, bool exact) -> Tensor");
   m.def("gemm(Tensor a, Tensor b, Tensor(a!) out, float alpha, bool accumulate) -> ()");
   m.def(
       "attention(Tensor query, Tensor key, Tensor value, float scale, bool is_causal, float p, int seed, int offset, "
@@ -24,6 +24,14 @@ STABLE_TORCH_LIBRARY(mfugaku, m) {
   m.def("cross_entropy(Tensor logits, Tensor targets, int first_column) -> (Tensor, Tensor, Tensor)");
   m.def("cross_entropy_backward(Tensor(a!) logits, Tensor targets, int first_column, Tensor gradient, Tensor largest,"
         " Tensor factors) -> ()");
+  m.def(
+      "adamw(Tensor(a!) parameter, Tensor gradient, Tensor(b!) first, Tensor(c!) second, Tensor(d!)? low, float lr, "
+      "float beta1, float beta2, float eps, float weight_decay, int step, float scale, bool decoupled) -> ()");
+  m.def("sum_of_squares(Tensor x) -> Tensor");
+  m.def("rope(Tensor x, Tensor cosines, Tensor sines, bool interleaved, bool inverse) -> Tensor");
+  m.def("embedding(Tensor weight, Tensor tokens, int first_row, int vocabulary) -> Tensor");
+  m.def("embedding_backward(Tensor gradient, Tensor tokens, int first_row, int num_rows) -> Tensor");
+  m.def("convert(Tensor x, Tensor(a!) out) -> ()");
   m.def("call_between_tiles(int function) -> ()");
   m.def("kernel_choices() -> str");
 }
@@ -43,6 +51,12 @@ STABLE_TORCH_LIBRARY_IMPL(mfugaku, CPU, m) {
   m.impl("swiglu_backward", TORCH_BOX(&mfugaku::ops::swiglu_backward));
   m.impl("cross_entropy", TORCH_BOX(&mfugaku::ops::cross_entropy));
   m.impl("cross_entropy_backward", TORCH_BOX(&mfugaku::ops::cross_entropy_backward));
+  m.impl("adamw", TORCH_BOX(&mfugaku::ops::adamw));
+  m.impl("sum_of_squares", TORCH_BOX(&mfugaku::ops::sum_of_squares));
+  m.impl("rope", TORCH_BOX(&mfugaku::ops::rope));
+  m.impl("embedding", TORCH_BOX(&mfugaku::ops::embedding));
+  m.impl("embedding_backward", TORCH_BOX(&mfugaku::ops::embedding_backward));
+  m.impl("convert", TORCH_BOX(&mfugaku::ops::convert));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(mfugaku, CompositeExplicitAutograd, m) {

@@ -51,6 +51,20 @@ Case make_narrow(const std::string& dtype, int64_t count, Kernels::Narrow Kernel
           }};
 }
 
+// Of gradients, for their norm.
+Case make_squares(const std::string& dtype, int64_t count, Kernels::Squares Kernels::*kernel) {
+  return {Kernels::kOp, "squares", dtype, {count}, "element", count, bytes_of(dtype) * count, [=](int64_t) -> Run {
+            const auto in = make_values(count, dtype);
+            const auto run = kernels_of<Kernels>().*kernel;
+            const int64_t size = bytes_of(dtype);
+            return [=](const Parallel& parallel) {
+              parallel(count, kGrain, [&](int64_t begin, int64_t end) {
+                run(static_cast<const char*>(in.get()) + size * begin, end - begin);
+              });
+            };
+          }};
+}
+
 // The MPI backend's, which no layer of a model calls: there are no whole shapes.
 const Declaration declaration([](bool whole) {
   const int64_t count = 4 * 5184;
@@ -60,6 +74,8 @@ const Declaration declaration([](bool whole) {
       make_sum("float16", count, &Kernels::sum_float16),     make_widen("bfloat16", count, &Kernels::widen_bfloat16),
       make_widen("float16", count, &Kernels::widen_float16), make_narrow("bfloat16", count, &Kernels::narrow_bfloat16),
       make_narrow("float16", count, &Kernels::narrow_float16),
+      make_squares("float32", count, &Kernels::squares_float32),
+      make_squares("bfloat16", count, &Kernels::squares_bfloat16),
   };
 });
 

@@ -1,4 +1,5 @@
 // The table of all kernels: op, instruction set, functions.
+#include "kernels/adamw/adamw.h"
 #include "kernels/attention/attention.h"
 #include "kernels/bias_gelu/bias_gelu.h"
 #include "kernels/copy/copy.h"
@@ -8,6 +9,7 @@
 #include "kernels/norm/norm.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/registry.h"
+#include "kernels/rope/rope.h"
 #include "kernels/softmax/softmax.h"
 #include "kernels/swiglu/swiglu.h"
 
@@ -37,6 +39,8 @@ const std::vector<Row>& table() {
       MFUGAKU_ROWS(SoftmaxKernels, softmax),
       MFUGAKU_ROWS(SwigluKernels, swiglu),
       MFUGAKU_ROWS(CrossEntropyKernels, cross_entropy),
+      MFUGAKU_ROWS(AdamwKernels, adamw),
+      MFUGAKU_ROWS(RopeKernels, rope),
   };
   return rows;
 }

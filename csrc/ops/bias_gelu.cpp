@@ -19,21 +19,24 @@ Tensor run(const Tensor& x, const std::optional<Tensor>& bias, const std::option
 
 }  // namespace
 
-Tensor bias_gelu(const Tensor& x, const std::optional<Tensor>& bias) {
+Tensor bias_gelu(const Tensor& x, const std::optional<Tensor>& bias, bool exact) {
   check_type(x, "x");
   if (bias) check_bias(*bias, x);
   const auto& kernels = kernels::chosen<kernels::BiasGeluKernels>();
   return run(x, bias, std::nullopt,
-             by_type(x, kernels.forward_float32, kernels.forward_bfloat16, kernels.forward_float16));
+             exact ? by_type(x, kernels.exact_float32, kernels.exact_bfloat16, kernels.exact_float16)
+                   : by_type(x, kernels.forward_float32, kernels.forward_bfloat16, kernels.forward_float16));
 }
 
-Tensor bias_gelu_backward(const Tensor& gradient, const Tensor& x, const std::optional<Tensor>& bias) {
+Tensor bias_gelu_backward(const Tensor& gradient, const Tensor& x, const std::optional<Tensor>& bias, bool exact) {
   check_type(x, "x");
   check_like(gradient, x, "gradient");
   if (bias) check_bias(*bias, x);
   const auto& kernels = kernels::chosen<kernels::BiasGeluKernels>();
   return run(x, bias, gradient,
-             by_type(x, kernels.backward_float32, kernels.backward_bfloat16, kernels.backward_float16));
+             exact ? by_type(x, kernels.exact_backward_float32, kernels.exact_backward_bfloat16,
+                             kernels.exact_backward_float16)
+                   : by_type(x, kernels.backward_float32, kernels.backward_bfloat16, kernels.backward_float16));
 }
 
 }  // namespace mfugaku::ops

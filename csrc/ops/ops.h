@@ -23,11 +23,11 @@ using torch::stable::Tensor;
 Tensor dropout(const Tensor& x, const std::optional<Tensor>& bias, const std::optional<Tensor>& residual, double p,
                int64_t seed, int64_t offset);
 
-// GELU (tanh) of x + bias: see kernels/bias_gelu/bias_gelu.h.
-Tensor bias_gelu(const Tensor& x, const std::optional<Tensor>& bias);
+// GELU of x + bias, exact or in its tanh form: see kernels/bias_gelu/bias_gelu.h.
+Tensor bias_gelu(const Tensor& x, const std::optional<Tensor>& bias, bool exact);
 
-// The gradient of x from that of bias_gelu(x, bias).
-Tensor bias_gelu_backward(const Tensor& gradient, const Tensor& x, const std::optional<Tensor>& bias);
+// The gradient of x from that of bias_gelu(x, bias, exact).
+Tensor bias_gelu_backward(const Tensor& gradient, const Tensor& x, const std::optional<Tensor>& bias, bool exact);
 
 // out = alpha * a b, or out + a b: see kernels/gemm/gemm.h. a [batch, rows, depth] and b [batch, depth, columns] of one
 // dtype and any strides; out [batch, rows, columns] of that dtype or float32, with contiguous rows or columns. With
@@ -78,6 +78,32 @@ std::tuple<Tensor, Tensor, Tensor> cross_entropy(const Tensor& logits, const Ten
 // ranks, and the gradient divided by the sum of all ranks.
 void cross_entropy_backward(Tensor logits, const Tensor& targets, int64_t first_column, const Tensor& gradient,
                             const Tensor& largest, const Tensor& factors);
+
+// One step of AdamW, or of Adam unless `decoupled`: see kernels/adamw/adamw.h. parameter, first and second are float32,
+// contiguous and of one shape, and are overwritten; so is `low`, of halves. gradient has their shape and the type of low or
+// of parameter. step counts from 1.
+void adamw(const Tensor& parameter, const Tensor& gradient, const Tensor& first, const Tensor& second,
+           const std::optional<Tensor>& low, double lr, double beta1, double beta2, double eps, double weight_decay,
+           int64_t step, double scale, bool decoupled);
+
+// The sum of the squares of all elements, float64 without dimensions: see kernels/reduce/reduce.h for its order.
+Tensor sum_of_squares(const Tensor& x);
+
+// Rotary position embedding of x [positions, batch, heads, width], whose last dimension is copied unless contiguous, by
+// cosines and sines [positions, pairs], float32 and contiguous: see kernels/rope/rope.h.
+Tensor rope(const Tensor& x, const Tensor& cosines, const Tensor& sines, bool interleaved, bool inverse);
+
+// The row of weight, [rows, width] from first_row on of a table of `vocabulary` rows, of each token, int64 [..]: [.., width], and
+// zeros where it is none of these rows.
+Tensor embedding(const Tensor& weight, const Tensor& tokens, int64_t first_row, int64_t vocabulary);
+
+// The gradient of weight, [num_rows, width]: of each row the sum of the gradients [.., width] of its tokens in their order, in
+// float32 and rounded once.
+Tensor embedding_backward(const Tensor& gradient, const Tensor& tokens, int64_t first_row, int64_t num_rows);
+
+// Writes x to `out`, contiguous and of as many elements, in another of the three types: float32 to a half, rounded to nearest
+// even, or a half to float32.
+void convert(const Tensor& x, const Tensor& out);
 
 // Lets the kernels call a function (its address; 0: none) between two tiles, from any of torch's threads: as
 // mfugaku_comm_poke, which lets communication in flight get on.

@@ -99,10 +99,17 @@ MFUGAKU_INLINE void interleave(F32 a, F32 b, F32& low, F32& high) {
   high = _mm256_permute2f128_ps(even, odd, 0x31);
 }
 
+MFUGAKU_INLINE void deinterleave(F32 low, F32 high, F32& a, F32& b) {
+  const auto in_order = [](F32 v) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xD8)); };
+  a = in_order(_mm256_shuffle_ps(low, high, 0x88));
+  b = in_order(_mm256_shuffle_ps(low, high, 0xDD));
+}
+
 MFUGAKU_INLINE U32 as_u32(F32 v) { return _mm256_castps_si256(v); }
 MFUGAKU_INLINE F32 as_f32(U32 v) { return _mm256_castsi256_ps(v); }
 MFUGAKU_INLINE U32 exclusive_or(U32 a, U32 b) { return _mm256_xor_si256(a, b); }
 template <int bits> MFUGAKU_INLINE U32 shift_left(U32 v) { return _mm256_slli_epi32(v, bits); }
+template <int bits> MFUGAKU_INLINE U32 shift_right(U32 v) { return _mm256_srli_epi32(v, bits); }
 MFUGAKU_INLINE U32 count_from(uint32_t n) { return add(broadcast(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
 MFUGAKU_INLINE void multiply_wide(U32 a, uint32_t m, U32& high, U32& low) {
   const U32 factor = broadcast(m);

@@ -90,10 +90,17 @@ MFUGAKU_INLINE void interleave(F32 a, F32 b, F32& low, F32& high) {
   high = _mm512_permutex2var_ps(a, _mm512_add_epi32(places, _mm512_set1_epi32(8)), b);
 }
 
+MFUGAKU_INLINE void deinterleave(F32 low, F32 high, F32& a, F32& b) {
+  const __m512i places = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  a = _mm512_permutex2var_ps(low, places, high);
+  b = _mm512_permutex2var_ps(low, _mm512_add_epi32(places, _mm512_set1_epi32(1)), high);
+}
+
 MFUGAKU_INLINE U32 as_u32(F32 v) { return _mm512_castps_si512(v); }
 MFUGAKU_INLINE F32 as_f32(U32 v) { return _mm512_castsi512_ps(v); }
 MFUGAKU_INLINE U32 exclusive_or(U32 a, U32 b) { return _mm512_xor_si512(a, b); }
 template <int bits> MFUGAKU_INLINE U32 shift_left(U32 v) { return _mm512_slli_epi32(v, bits); }
+template <int bits> MFUGAKU_INLINE U32 shift_right(U32 v) { return _mm512_srli_epi32(v, bits); }
 MFUGAKU_INLINE U32 count_from(uint32_t n) {
   return add(broadcast(n), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
 }

@@ -104,10 +104,16 @@ MFUGAKU_INLINE void interleave(F32 a, F32 b, F32& low, F32& high) {
   high = vzip2q_f32(a, b);
 }
 
+MFUGAKU_INLINE void deinterleave(F32 low, F32 high, F32& a, F32& b) {
+  a = vuzp1q_f32(low, high);
+  b = vuzp2q_f32(low, high);
+}
+
 MFUGAKU_INLINE U32 as_u32(F32 v) { return vreinterpretq_u32_f32(v); }
 MFUGAKU_INLINE F32 as_f32(U32 v) { return vreinterpretq_f32_u32(v); }
 MFUGAKU_INLINE U32 exclusive_or(U32 a, U32 b) { return veorq_u32(a, b); }
 template <int bits> MFUGAKU_INLINE U32 shift_left(U32 v) { return vshlq_n_u32(v, bits); }
+template <int bits> MFUGAKU_INLINE U32 shift_right(U32 v) { return vshrq_n_u32(v, bits); }
 MFUGAKU_INLINE U32 count_from(uint32_t n) {
   const U32 steps = {0, 1, 2, 3};
   return vaddq_u32(vdupq_n_u32(n), steps);

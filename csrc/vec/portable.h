@@ -46,10 +46,16 @@ MFUGAKU_INLINE void interleave(F32 a, F32 b, F32& low, F32& high) {
   high = b;
 }
 
+MFUGAKU_INLINE void deinterleave(F32 low, F32 high, F32& a, F32& b) {
+  a = low;
+  b = high;
+}
+
 MFUGAKU_INLINE U32 as_u32(F32 v) { return bits_of(v); }
 MFUGAKU_INLINE F32 as_f32(U32 v) { return float_of(v); }
 MFUGAKU_INLINE U32 exclusive_or(U32 a, U32 b) { return a ^ b; }
 template <int bits> MFUGAKU_INLINE U32 shift_left(U32 v) { return v << bits; }
+template <int bits> MFUGAKU_INLINE U32 shift_right(U32 v) { return v >> bits; }
 MFUGAKU_INLINE U32 count_from(uint32_t n) { return n; }
 MFUGAKU_INLINE void multiply_wide(U32 a, uint32_t m, U32& high, U32& low) {
   const uint64_t product = static_cast<uint64_t>(a) * m;

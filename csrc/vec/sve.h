@@ -82,10 +82,16 @@ MFUGAKU_INLINE void interleave(F32 a, F32 b, F32& low, F32& high) {
   high = svzip2_f32(a, b);
 }
 
+MFUGAKU_INLINE void deinterleave(F32 low, F32 high, F32& a, F32& b) {
+  a = svuzp1_f32(low, high);
+  b = svuzp2_f32(low, high);
+}
+
 MFUGAKU_INLINE U32 as_u32(F32 v) { return svreinterpret_u32_f32(v); }
 MFUGAKU_INLINE F32 as_f32(U32 v) { return svreinterpret_f32_u32(v); }
 MFUGAKU_INLINE U32 exclusive_or(U32 a, U32 b) { return sveor_u32_x(svptrue_b32(), a, b); }
 template <int bits> MFUGAKU_INLINE U32 shift_left(U32 v) { return svlsl_n_u32_x(svptrue_b32(), v, bits); }
+template <int bits> MFUGAKU_INLINE U32 shift_right(U32 v) { return svlsr_n_u32_x(svptrue_b32(), v, bits); }
 MFUGAKU_INLINE U32 count_from(uint32_t n) { return svindex_u32(n, 1); }
 MFUGAKU_INLINE void multiply_wide(U32 a, uint32_t m, U32& high, U32& low) {
   const U32 factor = svdup_n_u32(m);

@@ -9,8 +9,9 @@
 //   broadcast add sub mul    fma(a, b, c) = a * b + c and fnma(a, b, c) = c - a * b round once; accumulate(c, a, b): c = fma(a, b, c)
 //   at_least at_most         at_least(v, bound) = max(v, bound); a NaN in v stays
 //   interleave(a, b, low, high)   a0 b0 a1 b1 ... : the first half of it in low, the second in high
+//   deinterleave(low, high, a, b)   the reverse: even places of both together in a, odd ones in b
 //   largest(v)               the largest lane of an F32; anything when one is a NaN
-//   as_u32 as_f32 exclusive_or shift_left<bits> count_from(n)   count_from: n, n + 1, n + 2, ... modulo 2^32
+//   as_u32 as_f32 exclusive_or shift_left<bits> shift_right<bits> count_from(n)   count_from: n, n + 1, ... modulo 2^32
 //   multiply_wide(a, m, high, low)   the 64-bit products of each lane with a scalar
 //   start_streams() stream(s, from, to) end_streams()   copies kStreamBytes to an address that is a multiple of them,
 //                            past the caches; s is what start_streams() returned, once for many

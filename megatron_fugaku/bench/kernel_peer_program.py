@@ -31,11 +31,12 @@ def make(shape, dtype: torch.dtype) -> torch.Tensor:
 
 
 def bias_gelu(shape, dtype, variant) -> Call:
-    """GELU (tanh) behind a bias: torch adds the bias first. Its backward has the sum already."""
+    """GELU behind a bias, exact or by tanh: torch adds the bias first. Its backward has the sum already."""
     x, bias, gradient = make(shape, dtype), make(shape[-1:], dtype), make(shape, dtype)
-    if variant == "forward":
-        return lambda: functional.gelu(x + bias, approximate="tanh")
-    return lambda: torch.ops.aten.gelu_backward(gradient, x, approximate="tanh")
+    form = "none" if variant.startswith("exact") else "tanh"
+    if variant.endswith("forward"):
+        return lambda: functional.gelu(x + bias, approximate=form)
+    return lambda: torch.ops.aten.gelu_backward(gradient, x, approximate=form)
 
 
 def dropout(shape, dtype, variant) -> Call:
@@ -53,7 +54,36 @@ def reduce(shape, dtype, variant) -> Call:
     """Sums and conversions."""
     x, y, wide = make(shape, dtype), make(shape, dtype), make(shape, torch.float32)
     return {"sum": lambda: torch.add(x, y), "widen": lambda: x.to(torch.float32),
-            "narrow": lambda: wide.to(dtype)}[variant]
+            "narrow": lambda: wide.to(dtype), "squares": lambda: torch.linalg.vector_norm(x)}[variant]
+
+
+def adamw(shape, dtype, variant) -> Call:
+    """One step of torch's fused AdamW; with halves, it knows no float32 copy of them, and they take its place."""
+    tensors = [make(shape, torch.float32) for _ in range(3)]
+    weight, first, second = tensors
+    gradient, low, step = make(shape, dtype), make(shape, dtype), torch.tensor(9.0)
+
+    def run() -> None:
+        torch._fused_adamw_([weight], [gradient.float()], [first], [second.abs_()], [], [step], lr=1e-4, beta1=0.9,
+                            beta2=0.95, weight_decay=0.1, eps=1e-8, amsgrad=False, maximize=False)
+        if variant == "low":
+            low.copy_(weight)
+
+    return run
+
+
+def rope(shape, dtype, variant) -> Call:
+    """Rotary positions as megatron-core computes them, cosines and sines included, of [positions, heads, head size]."""
+    x = make((shape[0], 3 * shape[1], shape[2]), dtype)[:, ::3].unsqueeze(1)
+    angles = make((shape[0], 1, 1, shape[2]), torch.float32)
+
+    def half_turned() -> torch.Tensor:
+        if variant == "interleaved":
+            return torch.stack((-x[..., 1::2], x[..., ::2]), -1).view(x.shape)
+        a, b = x.chunk(2, -1)
+        return torch.cat((-b, a), -1)
+
+    return lambda: x * angles.cos().to(dtype) + half_turned() * angles.sin().to(dtype)
 
 
 def copy(shape, dtype, variant) -> Call:
@@ -167,7 +197,8 @@ def heads(shape, dtype, variant) -> Call:
 
 #: What stock torch has for an op of ours, and the other ops of a layer. An element's shape begins with its rows.
 STOCK = {function.__name__: function for function in (
-    attention, bernoulli, bias_gelu, copy, cross_entropy, dropout, gemm, heads, linear, norm, reduce, softmax, swiglu)}
+    adamw, attention, bernoulli, bias_gelu, copy, cross_entropy, dropout, gemm, heads, linear, norm, reduce, rope,
+    softmax, swiglu)}
 
 
 def first_row(shape: list[int]) -> list[int]:

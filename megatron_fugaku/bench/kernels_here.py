@@ -13,24 +13,32 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
+from megatron_fugaku.bench.deepspeed_adam import load_cpu_adam
 from megatron_fugaku.bench.records import Record, render_columns
+from megatron_fugaku.kernels.adamw import adamw
 from megatron_fugaku.kernels.attention import attention
 from megatron_fugaku.kernels.bias_gelu import bias_gelu
+from megatron_fugaku.kernels.cast import cast
 from megatron_fugaku.kernels.dropout import bias_dropout_add, dropout
+from megatron_fugaku.kernels.embedding import embedding
+from megatron_fugaku.kernels.grad_norm import sum_of_squares
 from megatron_fugaku.kernels.implementations import set_implementations
 from megatron_fugaku.kernels.matmul import multiply
+from megatron_fugaku.kernels.rope import reference as rope_by_torch
+from megatron_fugaku.kernels.rope import rope
 
 _HEADS, _WIDTH, _HIDDEN, _ROWS = 6, 144, 5184, 512
 
 
 @dataclass(frozen=True)
 class Case:
-    """One comparison: what we do and what torch does for the same, and the least ratio asked for."""
+    """One comparison: what we do and what torch, or another peer, does for the same, and the least ratio asked for."""
 
     name: str
     ours: Callable[[], object]
     torchs: Callable[[], object]
     target: float
+    peer: str = "torch"
 
 
 def _products(dtype: torch.dtype) -> Iterator[Case]:
@@ -67,19 +75,74 @@ def _elementwise() -> Iterator[Case]:
     x, bias, residual = torch.randn(_ROWS, _HIDDEN), torch.randn(_HIDDEN), torch.randn(_ROWS, _HIDDEN)
     yield Case("bias + GELU float32", lambda: bias_gelu(x, bias), lambda: functional.gelu(x + bias, approximate="tanh"),
                6.0)
+    yield Case("bias + exact GELU float32", lambda: bias_gelu(x, bias, exact=True),
+               lambda: functional.gelu(x + bias), 3.0)
     yield Case("dropout float32", lambda: dropout(x, 0.1), lambda: functional.dropout(x, 0.1), 10.0)
     yield Case("bias + dropout + residual float32", lambda: bias_dropout_add(x, bias, residual, 0.1),
                lambda: residual + functional.dropout(x + bias, 0.1), 10.0)
 
 
-def list_cases() -> Iterator[Case]:
-    """Yield all cases."""
+def _embedding_and_rope() -> Iterator[Case]:
+    x, angles = torch.randn(_ROWS, 1, 3 * _HEADS, 128)[:, :, ::3], torch.rand(_ROWS, 64)
+    tables = angles.cos(), angles.sin()
+    yield Case("RoPE float32", lambda: rope(x, *tables), lambda: rope_by_torch(x, *tables, False), 2.0)
+    weight, tokens = torch.randn(10112, _HIDDEN // 4).requires_grad_(), torch.randint(0, 10112, (_ROWS,))
+    upstream = torch.randn(_ROWS, _HIDDEN // 4)
+    yield Case("embedding and its gradient float32",
+               lambda: torch.autograd.grad(embedding(weight, tokens), weight, upstream),
+               lambda: torch.autograd.grad(functional.embedding(tokens, weight), weight, upstream), 1.0)
+
+
+def _optimizer(has_deepspeed: bool) -> Iterator[Case]:
+    count, settings = _ROWS * _HIDDEN, {"lr": 1e-4, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.1}
+
+    def make_state() -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        state = [torch.randn(count, generator=generator) for _ in range(4)]
+        return [*state[:3], state[3].square()]
+
+    def step_ours(state: list[torch.Tensor]) -> torch.Tensor:
+        adamw(*state, step=10, **settings)
+        return state[0]
+
+    def step_torchs(state: list[torch.Tensor]) -> torch.Tensor:
+        parameter, gradient, first, second = state
+        torch._fused_adamw_([parameter], [gradient], [first], [second], [], [torch.tensor(9.0)], lr=1e-4, beta1=0.9,
+                            beta2=0.95, weight_decay=0.1, eps=1e-8, amsgrad=False, maximize=False)
+        return parameter
+
+    ours, torchs = make_state(), make_state()
+    yield Case("AdamW float32", lambda: step_ours(ours), lambda: step_torchs(torchs), 1.0)
+    step_theirs = load_cpu_adam(**settings) if has_deepspeed else None
+    if step_theirs is not None:
+        theirs = make_state()
+        yield Case("AdamW float32, DeepSpeed's", lambda: step_ours(ours), lambda: step_theirs(10, *theirs), 1.0,
+                   "DeepSpeedCPUAdam")
+    gradient = torch.randn(count)
+    yield Case("norm of a gradient float32", lambda: sum_of_squares(gradient).sqrt(),
+               lambda: torch.linalg.vector_norm(gradient), 1.0)
+    for dtype in (torch.bfloat16, torch.float16):
+        name, low = str(dtype).removeprefix("torch."), gradient.to(dtype)
+        yield Case(f"float32 to {name}", lambda dtype=dtype: cast(gradient, dtype),
+                   lambda dtype=dtype: gradient.to(dtype), 1.0)
+        yield Case(f"{name} to float32", lambda low=low: cast(low, torch.float32), lambda low=low: low.float(), 1.0)
+
+
+def list_cases(has_deepspeed: bool = False) -> Iterator[Case]:
+    """Yield all cases.
+
+    Args:
+        has_deepspeed: with DeepSpeed's CPU optimizer among the peers, where it is installed: on its first use it is
+            compiled, which takes a minute.
+    """
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         yield from _products(dtype)
     for dtype in (torch.float32, torch.bfloat16):
         for p in (0.0, 0.1):
             yield from _attention(dtype, p)
     yield from _elementwise()
+    yield from _embedding_and_rope()
+    yield from _optimizer(has_deepspeed)
 
 
 def _cpu_time(call: Callable[[], object]) -> float:
@@ -95,13 +158,13 @@ def measure(words: Iterable[str] = (), num_rounds: int = 5) -> list[Record]:
     torch.set_num_threads(1)
     set_implementations("kernel")
     try:
-        for case in list_cases():
+        for case in list_cases(has_deepspeed=not words or any(word in "AdamW float32, DeepSpeed's" for word in words)):
             if words and not any(word in case.name for word in words):
                 continue
             case.ours()
             times = [(_cpu_time(case.ours), _cpu_time(case.torchs)) for _ in range(num_rounds)]
             ours, torchs = (min(column) for column in zip(*times, strict=True))
-            records.append(Record("kernels", case.name, "cpu_time_per_call", ours, "s", "torch", torchs, case.target))
+            records.append(Record("kernels", case.name, "cpu_time_per_call", ours, "s", case.peer, torchs, case.target))
     finally:
         set_implementations("auto")
         torch.set_num_threads(before)
@@ -110,6 +173,6 @@ def measure(words: Iterable[str] = (), num_rounds: int = 5) -> list[Record]:
 
 def render_table(records: Iterable[Record]) -> str:
     """Return a line for each record."""
-    return render_columns(("case", "ours, ms", "torch, ms", "ratio", "target", ""),
+    return render_columns(("case", "ours, ms", "peer, ms", "ratio", "target", ""),
                           [(r.case, f"{1e3 * r.value:.2f}", f"{1e3 * r.peer_value:.2f}", f"{r.ratio:.2f}",
                             f"{r.target:g}", "" if r.ok else "below") for r in records])

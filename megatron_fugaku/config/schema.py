@@ -111,13 +111,18 @@ Implementation = Literal["auto", "kernel", "reference"]
 class KernelsConfig(Section):
     """Compiled kernels or torch's own operators. ``kernels: reference`` stands for that choice of all of them."""
 
-    attention: Implementation = Field("auto", description="auto: the kernel, where it was built and torch was not "
-                                      "measured to be faster.")
+    adamw: Implementation = Field("auto", description="auto: the kernel, where it was built and torch was not "
+                                  "measured to be faster.")
+    attention: Implementation = "auto"
     bias_gelu: Implementation = "auto"
+    cast: Implementation = "auto"
     cross_entropy: Implementation = "auto"
     dropout: Implementation = "auto"
+    embedding: Implementation = "auto"
+    grad_norm: Implementation = "auto"
     matmul: Implementation = Field("auto", description="Linear layers; auto leaves what torch does faster to it.")
     norm: Implementation = "auto"
+    rope: Implementation = "auto"
     softmax: Implementation = "auto"
     swiglu: Implementation = "auto"
 

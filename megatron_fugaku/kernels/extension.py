@@ -106,7 +106,7 @@ def describe_kernels() -> list[KernelChoice]:
 
 
 #: The family of kernels behind an operator, where it has another name.
-_FAMILIES = {"matmul": "gemm"}
+_FAMILIES = {"cast": "reduce", "embedding": "reduce", "grad_norm": "reduce", "matmul": "gemm"}
 
 
 def choose_implementations(kernels: Mapping[str, str]) -> None:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from megatron_fugaku.processor import read_cpu_features
 
 #: Every operator that has a choice.
-OPERATORS = ("attention", "bias_gelu", "cross_entropy", "dropout", "matmul", "norm", "softmax", "swiglu")
+OPERATORS = ("adamw", "attention", "bias_gelu", "cast", "cross_entropy", "dropout", "embedding", "grad_norm", "matmul",
+             "norm", "rope", "softmax", "swiglu")
 
 AUTO, KERNEL, REFERENCE = "auto", "kernel", "reference"
 
@@ -44,6 +45,8 @@ TORCH_IS_FASTER = (
                   "x86-64 but AMD's with AVX-512"),
     TorchIsFaster("matmul", "bfloat16", "x86_64", lambda cpu: not cpu.isdisjoint({"avx512_bf16", "amx_bf16"}),
                   "x86-64 with bf16 instructions"),
+    *(TorchIsFaster("cast", dtype, "x86_64", lambda cpu: True, "x86-64")
+      for dtype in ("float32", "bfloat16", "float16")),
 )
 
 _chosen: dict[str, str] = dict.fromkeys(OPERATORS, AUTO)

@@ -8,6 +8,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 
 from megatron_fugaku.config import RunConfig, padded_vocab_size
 from megatron_fugaku.model.dropout import replace_embedding_dropout
+from megatron_fugaku.model.embedding import replace_word_embedding
 from megatron_fugaku.model.initialize import initialize_parameters
 from megatron_fugaku.model.linear import replace_output_layer
 from megatron_fugaku.model.loss import LanguageModel
@@ -33,7 +34,8 @@ def build_model_chunks(config: RunConfig, transformer_config: TransformerConfig,
         vp_stage = index if num_chunks > 1 else None
         chunk = LanguageModel(
             transformer_config,
-            build_block_spec(model.normalization, get_num_layers_to_build(transformer_config, vp_stage=vp_stage)),
+            build_block_spec(model.normalization, model.swiglu,
+                             get_num_layers_to_build(transformer_config, vp_stage=vp_stage)),
             vocab_size=padded_vocab_size(vocab_size, config),
             max_sequence_length=model.max_position_embeddings,
             pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=num_chunks == 1, vp_stage=vp_stage),
@@ -45,6 +47,7 @@ def build_model_chunks(config: RunConfig, transformer_config: TransformerConfig,
             rotary_base=model.rotary_base,
             vp_stage=vp_stage,
         )
+        replace_word_embedding(chunk)
         replace_embedding_dropout(chunk)
         replace_output_layer(chunk)
         initialize_parameters(chunk, model, config.train.seed)

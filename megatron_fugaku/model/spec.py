@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from megatron.core.models.backends import LocalSpecProvider
-from megatron.core.transformer.attention import SelfAttention, SelfAttentionSubmodules
+from megatron.core.transformer.attention import SelfAttentionSubmodules
 from megatron.core.transformer.enums import AttnMaskType
 from megatron.core.transformer.identity_op import IdentityOp
-from megatron.core.transformer.mlp import MLP, MLPSubmodules
+from megatron.core.transformer.mlp import MLP
 from megatron.core.transformer.spec_utils import ModuleSpec
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules
 from megatron.core.transformer.transformer_layer import TransformerLayer, TransformerLayerSubmodules
 
-from megatron_fugaku.model.activation import SwiGLU
+from megatron_fugaku.model.activation import SwiGLU, choose_mlp
 from megatron_fugaku.model.attention import CoreAttention
 from megatron_fugaku.model.dropout import get_bias_dropout_add
 from megatron_fugaku.model.linear import ColumnLinear, RowLinear
 from megatron_fugaku.model.norm import LayerNorm, RMSNorm
-from megatron_fugaku.model.recompute import LayerOutputLinear
+from megatron_fugaku.model.rotary import RotarySelfAttention
 
 
 class CpuSpecProvider(LocalSpecProvider):
@@ -43,11 +43,12 @@ class CpuSpecProvider(LocalSpecProvider):
         return SwiGLU
 
 
-def build_block_spec(normalization: str, num_layers: int) -> TransformerBlockSubmodules:
+def build_block_spec(normalization: str, is_swiglu: bool, num_layers: int) -> TransformerBlockSubmodules:
     """Return the spec of a block of ``num_layers`` equal layers (those of one pipeline stage or chunk).
 
     Args:
         normalization: ``LayerNorm`` or ``RMSNorm``.
+        is_swiglu: whether SiLU gates the MLP; else it has GELU.
         num_layers: layers that this rank builds.
     """
     backend = CpuSpecProvider()
@@ -57,7 +58,7 @@ def build_block_spec(normalization: str, num_layers: int) -> TransformerBlockSub
         submodules=TransformerLayerSubmodules(
             input_layernorm=norm,
             self_attention=ModuleSpec(
-                module=SelfAttention,
+                module=RotarySelfAttention,
                 params={"attn_mask_type": AttnMaskType.causal},
                 submodules=SelfAttentionSubmodules(
                     linear_qkv=backend.column_parallel_linear(),
@@ -69,14 +70,7 @@ def build_block_spec(normalization: str, num_layers: int) -> TransformerBlockSub
             ),
             self_attn_bda=get_bias_dropout_add,
             pre_mlp_layernorm=norm,
-            mlp=ModuleSpec(
-                module=MLP,
-                submodules=MLPSubmodules(
-                    linear_fc1=backend.column_parallel_linear(),
-                    linear_fc2=LayerOutputLinear,
-                    activation_func=backend.activation_func(),
-                ),
-            ),
+            mlp=ModuleSpec(module=MLP, submodules=choose_mlp(is_swiglu)),
             mlp_bda=get_bias_dropout_add,
             # The names under which megatron-core saves these norms with any of its backends.
             sharded_state_dict_keys_map={

@@ -73,7 +73,7 @@ def build_transformer_config(config: RunConfig, pipeline_rank: int) -> Transform
         pipeline_model_parallel_size=parallel.pipeline_model_parallel_size,
         virtual_pipeline_model_parallel_size=parallel.virtual_pipeline_model_parallel_size,
         sequence_parallel=parallel.sequence_parallel,
-        use_te_activation_func=has_own_activation(model.swiglu),
+        use_te_activation_func=has_own_activation(),
         bias_activation_fusion=False,
         bias_dropout_fusion=False,
         masked_softmax_fusion=False,

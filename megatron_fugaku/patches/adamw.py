@@ -1,4 +1,4 @@
-"""AdamW with the interface of Apex's FusedAdam, computed by torch's fused CPU kernel."""
+"""AdamW with the interface of Apex's FusedAdam, computed by our kernel or by torch's fused one."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ import torch
 from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 
+from megatron_fugaku.kernels import adamw as kernels
+
 
 class FusedAdamW(torch.optim.Optimizer):
     """AdamW (Loshchilov and Hutter, arXiv:1711.05101) that counts its steps per parameter group.
 
     megatron-core shards, saves and restores the state of Apex's FusedAdam, whose only per-parameter state are the
     two moments; torch's own AdamW keeps a step tensor per parameter, which those paths do not know. The arithmetic
-    is that of :func:`torch.optim.adamw.adamw` with ``fused=True``.
+    is that of :mod:`megatron_fugaku.kernels.adamw` for contiguous float32, unless it was chosen against, and else that
+    of :func:`torch.optim.adamw.adamw` with ``fused=True``.
+
+    Attributes:
+        grad_scale: what the next step multiplies gradients by before anything else; 1 again behind it. It spares a
+            pass over them for clipping their norm. Whether ``grad`` itself is multiplied is not said.
 
     Args:
         params: parameters or groups, fp32.
@@ -33,6 +40,7 @@ class FusedAdamW(torch.optim.Optimizer):
             raise ValueError(f"lr {lr}, eps {eps}, weight_decay {weight_decay} must not be negative and betas {betas} "
                              "must lie in [0, 1)")
         self.adam_w_mode = adam_w_mode
+        self.grad_scale = 1.0
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
 
     # torch wraps these to hide them from its compiler, which the wrapper loads on first use: seconds on every rank.
@@ -58,14 +66,33 @@ class FusedAdamW(torch.optim.Optimizer):
                 if not state:
                     state["exp_avg"] = torch.zeros_like(param)
                     state["exp_avg_sq"] = torch.zeros_like(param)
-            beta1, beta2 = group["betas"]
-            update = adamw if self.adam_w_mode else adam
-            update(
-                params, [p.grad for p in params], [self.state[p]["exp_avg"] for p in params],
-                [self.state[p]["exp_avg_sq"] for p in params], [],
-                # torch's kernel advances each of these by one before it uses it.
-                [torch.tensor(float(group["step"] - 1)) for _ in params],
-                foreach=False, capturable=False, differentiable=False, fused=True, grad_scale=None, found_inf=None,
-                amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"], weight_decay=group["weight_decay"],
-                eps=group["eps"], maximize=False)
+            by_torch = [param for param in params if not self._update_by_kernel(group, param)]
+            if by_torch:
+                self._update_by_torch(group, by_torch)
+        self.grad_scale = 1.0
         return loss
+
+    def _update_by_kernel(self, group: dict[str, Any], param: torch.Tensor) -> bool:
+        """Return whether the kernel is for this parameter, and has updated it."""
+        state = self.state[param]
+        tensors = param, param.grad, state["exp_avg"], state["exp_avg_sq"]
+        if not kernels.is_for_kernel(*tensors):
+            return False
+        kernels.adamw(*tensors, lr=group["lr"], betas=group["betas"], eps=group["eps"],
+                      weight_decay=group["weight_decay"], step=group["step"], scale=self.grad_scale,
+                      decoupled=self.adam_w_mode)
+        return True
+
+    def _update_by_torch(self, group: dict[str, Any], params: list[torch.Tensor]) -> None:
+        gradients, (beta1, beta2) = [p.grad for p in params], group["betas"]
+        if self.grad_scale != 1.0:
+            torch._foreach_mul_(gradients, self.grad_scale)
+        update = adamw if self.adam_w_mode else adam
+        update(
+            params, gradients, [self.state[p]["exp_avg"] for p in params],
+            [self.state[p]["exp_avg_sq"] for p in params], [],
+            # torch's kernel advances each of these by one before it uses it.
+            [torch.tensor(float(group["step"] - 1)) for _ in params],
+            foreach=False, capturable=False, differentiable=False, fused=True, grad_scale=None, found_inf=None,
+            amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"], weight_decay=group["weight_decay"],
+            eps=group["eps"], maximize=False)

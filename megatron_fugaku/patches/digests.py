@@ -44,6 +44,7 @@ DIGESTS: dict[str, dict[str, str]] = {
     "causal-mask": {"0.16.1": "4638b2c6665fc284592df1e01a55f8af25dbf21fdd06201e20de90427dcd8e6b"},
     "tied-embeddings-cuda": {"0.16.1": "66da0ab0e31f1b451794d924592eb9277f1cc8654f0cb4041d169f737cfc1058"},
     "clip-norm-cuda": {"0.16.1": "7fa2ba2493d43f1d3693ee62b5558ffccf3b0b2976bf746613187ff3bbc8b86f"},
+    "clip-norm-order": {"0.16.1": "01526c55444a73bd00bebbf536bc92f9ac80eadca0cbbbfbd3a1d8c99cb07548"},
     "clip-scale-cuda": {"0.16.1": "8edb9da5365045a5d1c21c4ca81697412bbdbab725209db8df00dc90d03363e1"},
     "fp32-optimizer-cuda": {"0.16.1": "7784919811e79cf42f0ced98c45d7e0ade59df8cb9736a7b21fdc3e3737a6e4f"},
     "float16-optimizer-cuda": {"0.16.1": "fe98719f827f4f1ed8c1d1ccaacd5cd9248f22b92bc15e3376efed654c67ad7b"},

@@ -1,9 +1,15 @@
-"""megatron-core's optimizers with an AdamW that has Apex's interface."""
+"""megatron-core's optimizers with an AdamW that has Apex's interface, and its norm of gradients."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+
+from megatron_fugaku.kernels import grad_norm
+from megatron_fugaku.kernels.extension import runs_kernel
 from megatron_fugaku.patches.adamw import FusedAdamW
 
 
@@ -20,3 +26,17 @@ def build_true(original: Any) -> bool:
 def build_false(original: Any) -> bool:
     """Return False in place of a module's flag."""
     return False
+
+
+def build_l2_norm(original: Callable) -> Callable:
+    """Return the norm of lists of tensors whose bits do not depend on the number of threads, where our operator is."""
+
+    def l2_norm(chunk_size: int, noop_flag: torch.Tensor, tensor_lists: Sequence[Sequence[torch.Tensor]],
+                per_tensor: bool, *rest: Any) -> tuple[torch.Tensor, None]:
+        tensors = [tensor for some in tensor_lists for tensor in some]
+        if per_tensor or grad_norm.operator() is None or not all(runs_kernel("grad_norm", x) for x in tensors):
+            return original(chunk_size, noop_flag, tensor_lists, per_tensor, *rest)
+        total = sum(float(grad_norm.sum_of_squares(tensor)) for tensor in tensors)
+        return torch.tensor([math.sqrt(total)], dtype=torch.float32), None
+
+    return l2_norm

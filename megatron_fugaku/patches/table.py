@@ -70,6 +70,12 @@ PATCHES: tuple[Patch, ...] = (
     Patch(id="clip-norm-cuda", target="megatron.core.optimizer.clip_grads:get_grad_norm_fp32",
           reason="the gradient norm is summed in a tensor made with device='cuda'",
           upstream_ref="megatron/core/optimizer/clip_grads.py", **_CUDA_LITERAL),
+    Patch(id="clip-norm-order", target="megatron.core.optimizer.clip_grads:l2_norm_impl", kind="replace",
+          make="megatron_fugaku.patches.megatron_optimizer:build_l2_norm",
+          digest_of="megatron.core.utils:local_multi_tensor_l2_norm",
+          reason="torch cuts each gradient by the number of threads, and with it the bits of the norm change, and of "
+          "all weights behind a clipped gradient", upstream_ref="megatron/core/utils.py",
+          remove_when="megatron-core takes the norm of its gradients from the caller", **_MEGATRON),
     Patch(id="clip-scale-cuda", target="megatron.core.optimizer.clip_grads:clip_grad_by_total_norm_fp32",
           reason="clipping asserts that gradients have the type torch.cuda.FloatTensor",
           upstream_ref="megatron/core/optimizer/clip_grads.py", **_CUDA_LITERAL),

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from megatron.core import parallel_state
 from megatron.core.distributed import DistributedDataParallel
-from megatron.core.optimizer.clip_grads import clip_grad_by_total_norm_fp32
 from megatron.core.optimizer.optimizer import ChainedOptimizer
 from megatron.core.pipeline_parallel import get_forward_backward_func
 
@@ -109,9 +108,9 @@ def update_parameters(optimizer: ChainedOptimizer) -> tuple[float, bool]:
     if found_inf or not math.isfinite(grad_norm):
         return grad_norm, False
     for part in optimizer.chained_optimizers:
-        parameters = [] if getattr(part, "is_stub_optimizer", False) else part.get_parameters()
-        if parameters and part.config.clip_grad > 0.0:
-            clip_grad_by_total_norm_fp32(parameters, max_norm=part.config.clip_grad, total_norm=grad_norm)
+        if part.config.clip_grad > 0.0 and not getattr(part, "is_stub_optimizer", False):
+            # As megatron-core's clip_grad_by_total_norm_fp32, whose pass over the gradients the optimizer's spares.
+            part.optimizer.grad_scale = min(1.0, part.config.clip_grad / (grad_norm + 1e-6))
     return grad_norm, bool(optimizer.step_with_ready_grads())
 
 

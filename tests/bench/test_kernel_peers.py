@@ -21,6 +21,7 @@ OURS = [{"case": f"{op} {variant} {dtype}", "op": op, "variant": variant, "dtype
         for op, variant, shape in (("bias_gelu", "forward", [4, 1024]), ("bias_gelu", "backward", [4, 1024]),
                                    ("dropout", "plain", [4, 1024]), ("dropout", "bias_residual", [4, 1024]),
                                    ("reduce", "sum", [4096]), ("reduce", "widen", [4096]), ("reduce", "narrow", [4096]),
+                                   ("reduce", "squares", [4096]), ("adamw", "low", [4096]),
                                    ("copy", "stream", [4096]), ("no such op", "", [4096]))
         for dtype in ("float32", "bfloat16", "float16")]
 OURS += [{"case": f"{op} {variant}", "op": op, "variant": variant, "dtype": "float32", "shape": shape, "unit": unit,
@@ -29,6 +30,8 @@ OURS += [{"case": f"{op} {variant}", "op": op, "variant": variant, "dtype": "flo
              ("norm", [4, 64], "element", ("layer forward", "layer backward", "rms forward", "rms backward")),
              ("softmax", [4, 64], "element", ("forward", "backward", "forward causal", "backward causal")),
              ("swiglu", [4, 64], "element", ("forward", "backward")), ("cross_entropy", [4, 64], "element", ("both",)),
+             ("adamw", [4096], "element", ("",)), ("rope", [8, 4, 16], "element", ("halves", "interleaved")),
+             ("bias_gelu", [4, 64], "element", ("exact forward", "exact backward")),
              ("attention", [2, 16, 8], "flop", ("forward", "backward")),
              ("gemm", [1, 16, 24, 8], "flop", ("nt", "nn", "tn")),
              ("gemm", [2, 16, 24, 8], "flop", ("heads nt", "heads nn", "heads tn")))

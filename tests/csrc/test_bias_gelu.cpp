@@ -21,6 +21,33 @@ double gelu_slope(double v) {
   return s + v * s * sigmoid_2u(-v) * inner;
 }
 
+double normal(double v) { return 0.5 * std::erfc(-v / std::sqrt(2.0)); }
+double exact_gelu(double v) { return v * normal(v); }
+double exact_slope(double v) { return normal(v) + v * std::exp(-v * v / 2) / std::sqrt(2 * M_PI); }
+
+// One of the two forms: its functions in double, its kernels, and what there is of it towards -inf.
+struct Form {
+  const char* name;
+  double (*value)(double);
+  double (*slope)(double);
+  BiasGeluKernels::Run BiasGeluKernels::*forward[3];  // float32, bfloat16, float16
+  BiasGeluKernels::Run BiasGeluKernels::*backward[3];
+  float rest, rest_of_slope;
+  uint64_t print;
+};
+
+const Form kForms[] = {
+    {"tanh", gelu, gelu_slope,
+     {&BiasGeluKernels::forward_float32, &BiasGeluKernels::forward_bfloat16, &BiasGeluKernels::forward_float16},
+     {&BiasGeluKernels::backward_float32, &BiasGeluKernels::backward_bfloat16, &BiasGeluKernels::backward_float16},
+     1e-30f, 1e-29f, 0xe46b2dd9275748f0ull},
+    {"exact", exact_gelu, exact_slope,
+     {&BiasGeluKernels::exact_float32, &BiasGeluKernels::exact_bfloat16, &BiasGeluKernels::exact_float16},
+     {&BiasGeluKernels::exact_backward_float32, &BiasGeluKernels::exact_backward_bfloat16,
+      &BiasGeluKernels::exact_backward_float16},
+     1e-8f, 4e-8f, 0x266d7801bcc54f98ull},
+};
+
 BiasGeluJob job_of(const void* x, const void* bias, int64_t num_columns, const void* gradient, void* out) {
   return {x, bias, num_columns, gradient, out};
 }
@@ -41,65 +68,69 @@ TEST_CASE("gelu is within 2e-7 of double, its gradient within 3e-7, the same bit
   const auto x = probes();
   const auto count = static_cast<int64_t>(x.size());
   const std::vector<float> ones(x.size(), 1.0f);
-  std::vector<uint64_t> prints;
-  for_every_isa<BiasGeluKernels>([&](const std::string& isa, const BiasGeluKernels& kernels) {
-    std::vector<float> y(x.size()), dx(x.size());
-    kernels.forward_float32(job_of(x.data(), nullptr, 1, nullptr, y.data()), 0, count);
-    kernels.backward_float32(job_of(x.data(), nullptr, 1, ones.data(), dx.data()), 0, count);
-    double forward = 0, backward = 0;
-    for (size_t i = 0; i < x.size(); ++i) {
-      if (x[i] != x[i]) {
-        CHECK(y[i] != y[i]);
-        CHECK(dx[i] != dx[i]);
-      } else if (std::isinf(x[i])) {
-        CHECK((x[i] > 0 ? y[i] == x[i] : std::fabs(y[i]) < 1e-30f));
-        CHECK(std::fabs(dx[i] - (x[i] > 0 ? 1.0f : 0.0f)) < 1e-30f);
-      } else {
-        forward = std::max(forward, std::fabs(y[i] - gelu(x[i])) / std::max(1.0, std::fabs(gelu(x[i]))));
-        backward = std::max(backward, std::fabs(dx[i] - gelu_slope(x[i])));
+  for (const Form& form : kForms)
+    for_every_isa<BiasGeluKernels>([&](const std::string& isa, const BiasGeluKernels& kernels) {
+      CAPTURE(form.name);
+      std::vector<float> y(x.size()), dx(x.size());
+      (kernels.*form.forward[0])(job_of(x.data(), nullptr, 1, nullptr, y.data()), 0, count);
+      (kernels.*form.backward[0])(job_of(x.data(), nullptr, 1, ones.data(), dx.data()), 0, count);
+      double forward = 0, backward = 0;
+      for (size_t i = 0; i < x.size(); ++i) {
+        if (x[i] != x[i]) {
+          CHECK(y[i] != y[i]);
+          CHECK(dx[i] != dx[i]);
+        } else if (std::isinf(x[i])) {
+          CHECK((x[i] > 0 ? y[i] == x[i] : y[i] < 0 && y[i] > -form.rest));
+          CHECK(std::fabs(dx[i] - (x[i] > 0 ? 1.0f : 0.0f)) < form.rest_of_slope);
+        } else {
+          forward = std::max(forward, std::fabs(y[i] - form.value(x[i])) / std::max(1.0, std::fabs(form.value(x[i]))));
+          backward = std::max(backward, std::fabs(dx[i] - form.slope(x[i])));
+        }
       }
-    }
-    MESSAGE(isa, ": gelu within ", forward, ", gradient within ", backward);
-    CHECK(forward <= 2e-7);
-    CHECK(backward <= 3e-7);
-    prints.push_back(fingerprint(dx, fingerprint(y)));
-  });
-  for (const uint64_t print : prints) CHECK(print == prints.front());
-  // What every machine must find: x86 and Arm compare their bits by this number.
-  CHECK(prints.front() == 0xf196899886503183ull);
+      MESSAGE(isa, ", ", std::string(form.name), ": gelu within ", forward, ", gradient within ", backward);
+      CHECK(forward <= 2e-7);
+      CHECK(backward <= 3e-7);
+      // What every machine must find: x86 and Arm compare their bits by this number.
+      CHECK(fingerprint(dx, fingerprint(y)) == form.print);
+    });
 }
 
 TEST_CASE("every element of every size gets its bias and its gradient, and nothing else is touched") {
+  const auto check = [](const BiasGeluKernels& kernels, const Form& form, int64_t count, Edge edge, int64_t num_columns) {
+    Random random(static_cast<uint64_t>(count));
+    Guarded<float> x(count, edge), bias(num_columns, edge), gradient(count, edge), y(count, edge), dx(count, edge);
+    for (int64_t i = 0; i < count; ++i) {
+      x[i] = static_cast<float>(random.between(-4, 4));
+      gradient[i] = static_cast<float>(random.between(-4, 4));
+    }
+    for (int64_t i = 0; i < num_columns; ++i) bias[i] = static_cast<float>(random.between(-2, 2));
+    const auto forward = job_of(x.data(), bias.data(), num_columns, nullptr, y.data());
+    const auto backward = job_of(x.data(), bias.data(), num_columns, gradient.data(), dx.data());
+    for (const auto& [begin, end] : {std::pair{count / 3, count}, std::pair{int64_t{0}, count / 3}}) {
+      (kernels.*form.forward[0])(forward, begin, end);
+      (kernels.*form.backward[0])(backward, begin, end);
+    }
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      const double v = static_cast<double>(x[i] + bias[i % num_columns]);
+      wrong += !(std::fabs(y[i] - form.value(v)) <= 2e-7 * std::max(1.0, std::fabs(form.value(v))));
+      wrong += !(std::fabs(dx[i] - gradient[i] * form.slope(v)) <= 1.6e-6);
+    }
+    CHECK(wrong == 0);
+    CHECK(y.intact());
+    CHECK(dx.intact());
+  };
   for_every_isa<BiasGeluKernels>([&](const std::string& isa, const BiasGeluKernels& kernels) {
     CAPTURE(isa);
-    for (const int64_t count : sizes())
-      for (const Edge edge : {Edge::AtStart, Edge::AtEnd})
-        for (const int64_t num_columns : {1, 7, 64, 100}) {
-          CAPTURE(count);
-          CAPTURE(num_columns);
-          Random random(static_cast<uint64_t>(count));
-          Guarded<float> x(count, edge), bias(num_columns, edge), gradient(count, edge), y(count, edge), dx(count, edge);
-          for (int64_t i = 0; i < count; ++i) {
-            x[i] = static_cast<float>(random.between(-4, 4));
-            gradient[i] = static_cast<float>(random.between(-4, 4));
+    for (const Form& form : kForms)
+      for (const int64_t count : sizes())
+        for (const Edge edge : {Edge::AtStart, Edge::AtEnd})
+          for (const int64_t num_columns : {1, 7, 64, 100}) {
+            CAPTURE(form.name);
+            CAPTURE(count);
+            CAPTURE(num_columns);
+            check(kernels, form, count, edge, num_columns);
           }
-          for (int64_t i = 0; i < num_columns; ++i) bias[i] = static_cast<float>(random.between(-2, 2));
-          const auto forward = job_of(x.data(), bias.data(), num_columns, nullptr, y.data());
-          const auto backward = job_of(x.data(), bias.data(), num_columns, gradient.data(), dx.data());
-          for (const auto& [begin, end] : {std::pair{count / 3, count}, std::pair{int64_t{0}, count / 3}}) {
-            kernels.forward_float32(forward, begin, end);
-            kernels.backward_float32(backward, begin, end);
-          }
-          int64_t wrong = 0;
-          for (int64_t i = 0; i < count; ++i) {
-            const double v = static_cast<double>(x[i] + bias[i % num_columns]);
-            wrong += !(std::fabs(y[i] - gelu(v)) <= 2e-7 * std::max(1.0, std::fabs(gelu(v))));
-            wrong += !(std::fabs(dx[i] - gradient[i] * gelu_slope(v)) <= 1.6e-6);
-          }
-          CHECK(wrong == 0);
-          CHECK(y.intact());
-          CHECK(dx.intact());
-        }
   });
 }
 
@@ -108,8 +139,10 @@ TEST_CASE("halves are computed in float32 and rounded once, without and with bia
   for_every_isa<BiasGeluKernels>([&](const std::string& isa, const BiasGeluKernels& kernels) {
     CAPTURE(isa);
     for (const HalfFormat* format : {&kBFloat16, &kFloat16})
-      for (const bool has_bias : {false, true}) {
-        const bool brain = format == &kBFloat16;
+      for (const int which : {0, 1, 2}) {
+        const bool has_bias = which > 0;
+        const Form& form = kForms[which / 2];
+        const int type = format == &kBFloat16 ? 1 : 2;
         Random random(13);
         Guarded<uint16_t> x(count, Edge::AtEnd), gradient(count, Edge::AtEnd), bias(num_columns, Edge::AtEnd);
         Guarded<uint16_t> y(count, Edge::AtEnd), dx(count, Edge::AtEnd);
@@ -125,12 +158,10 @@ TEST_CASE("halves are computed in float32 and rounded once, without and with bia
         fill(bias, wide_bias);
         const void* const b = has_bias ? bias.data() : nullptr;
         const void* const wide_b = has_bias ? wide_bias.data() : nullptr;
-        (brain ? kernels.forward_bfloat16 : kernels.forward_float16)(
-            job_of(x.data(), b, num_columns, nullptr, y.data()), 0, count);
-        (brain ? kernels.backward_bfloat16 : kernels.backward_float16)(
-            job_of(x.data(), b, num_columns, gradient.data(), dx.data()), 0, count);
-        kernels.forward_float32(job_of(wide_x.data(), wide_b, num_columns, nullptr, wide_y.data()), 0, count);
-        kernels.backward_float32(
+        (kernels.*form.forward[type])(job_of(x.data(), b, num_columns, nullptr, y.data()), 0, count);
+        (kernels.*form.backward[type])(job_of(x.data(), b, num_columns, gradient.data(), dx.data()), 0, count);
+        (kernels.*form.forward[0])(job_of(wide_x.data(), wide_b, num_columns, nullptr, wide_y.data()), 0, count);
+        (kernels.*form.backward[0])(
             job_of(wide_x.data(), wide_b, num_columns, wide_gradient.data(), wide_dx.data()), 0, count);
         int64_t wrong = 0;
         for (int64_t i = 0; i < count; ++i)

@@ -205,3 +205,35 @@ TEST_CASE("conversions and scaling keep to their elements at every size") {
       }
   });
 }
+
+TEST_CASE("squares are summed to within their bound at every size, the same bits on every instruction set") {
+  std::vector<double> sums;
+  for_every_isa<ReduceKernels>([&](const std::string& isa, const ReduceKernels& kernels) {
+    CAPTURE(isa);
+    auto counts = sizes();
+    counts.insert(counts.end(), {kSquares - 1, kSquares, kSquares + 1, 10 * kSquares + 77});
+    size_t seen = 0;
+    for (const int64_t count : counts) {
+      CAPTURE(count);
+      Guarded<float> x(count, Edge::AtEnd);
+      Guarded<uint16_t> halves(count, Edge::AtStart);
+      copy_into(x, uniform(count, static_cast<uint64_t>(count)));
+      double exact = 0, exact_of_halves = 0;
+      for (int64_t i = 0; i < count; ++i) {
+        halves[i] = kFloat16.nearest(x[i]);
+        exact += static_cast<double>(x[i]) * x[i];
+        exact_of_halves += kFloat16.value(halves[i]) * kFloat16.value(halves[i]);
+      }
+      const double sum = kernels.squares_float32(x.data(), count);
+      CHECK(std::fabs(sum - exact) <= 3e-7 * exact);
+      CHECK(std::fabs(kernels.squares_float16(halves.data(), count) - exact_of_halves) <= 3e-7 * exact_of_halves);
+      for (int64_t i = 0; i < count; ++i) {
+        halves[i] = kBFloat16.nearest(x[i]);
+        x[i] = static_cast<float>(kBFloat16.value(halves[i]));
+      }
+      CHECK(kernels.squares_bfloat16(halves.data(), count) == kernels.squares_float32(x.data(), count));
+      if (seen == sums.size()) sums.push_back(sum);
+      CHECK(sums[seen++] == sum);
+    }
+  });
+}

@@ -27,38 +27,41 @@ def half_step(exact: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return torch.ldexp(torch.full_like(exact, 0.5 * info.eps * 1.05), exponent)
 
 
+@pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("shape", [(0, 5), (1, 1), (3, 7), (5, 64), (2, 3, 65), (9, 300), (3, 30000)])
-def test_float32_is_within_its_bounds(op, shape):
+def test_float32_is_within_its_bounds(op, shape, exact):
     x, bias, upstream = values(*shape), values(shape[-1], seed=1), values(*shape, seed=2)
     # The sum of x and bias is rounded to float32 before: that value is what counts.
-    exact = reference((x + bias).double(), None)
-    assert ((op(x, bias).double() - exact).abs() <= 2e-7 * exact.abs().clamp(min=1)).all()
-    slope, = gradients(lambda t: reference(t, None), [(x + bias).double()], torch.ones(shape).double())
-    of_x, of_bias = gradients(op, [x, bias], upstream)
+    expected = reference((x + bias).double(), None, exact)
+    assert ((op(x, bias, exact).double() - expected).abs() <= 2e-7 * expected.abs().clamp(min=1)).all()
+    slope, = gradients(lambda t: reference(t, None, exact), [(x + bias).double()], torch.ones(shape).double())
+    of_x, of_bias = gradients(lambda x, bias: op(x, bias, exact), [x, bias], upstream)
     assert ((of_x.double() - slope * upstream.double()).abs() <= 4e-7 * upstream.abs()).all()
     torch.testing.assert_close(of_bias, of_x.reshape(-1, shape[-1]).sum(0))
-    assert torch.equal(op(x, None), op(x, torch.zeros(shape[-1])))
+    assert torch.equal(op(x, None, exact), op(x, torch.zeros(shape[-1]), exact))
 
 
+@pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_halves_are_rounded_once(op, dtype):
+def test_halves_are_rounded_once(op, dtype, exact):
     x, bias, upstream = (values(*s, dtype=dtype, seed=i) for i, s in enumerate(((70, 45), (45,), (70, 45))))
-    exact = reference((x.float() + bias.float()).double(), None)
-    error = (op(x, bias).double() - exact).abs()
-    assert (error <= half_step(exact, dtype) + 2e-7).all()
-    wide = gradients(op, [x.float(), bias.float()], upstream.float())
-    ours = gradients(op, [x, bias], upstream)
+    expected = reference((x.float() + bias.float()).double(), None, exact)
+    error = (op(x, bias, exact).double() - expected).abs()
+    assert (error <= half_step(expected, dtype) + 2e-7).all()
+    wide = gradients(lambda x, bias: op(x, bias, exact), [x.float(), bias.float()], upstream.float())
+    ours = gradients(lambda x, bias: op(x, bias, exact), [x, bias], upstream)
     assert torch.equal(ours[0], wide[0].to(dtype))
 
 
 def test_strides_and_threads_do_not_matter(op):
     x, bias = values(400, 300).t(), values(800)[::2]
-    assert torch.equal(op(x, bias), op(x.contiguous(), bias.contiguous()))
+    assert torch.equal(op(x, bias, False), op(x.contiguous(), bias.contiguous(), False))
     before, results = torch.get_num_threads(), []
     try:
         for num_threads in (1, 2, 3):
             torch.set_num_threads(num_threads)
-            results.append((op(x, bias), *gradients(op, [x, bias], torch.ones(300, 400).t().contiguous().t())))
+            upstream = torch.ones(300, 400).t().contiguous().t()
+            results.append((op(x, bias, False), *gradients(bias_gelu, [x, bias], upstream)))
     finally:
         torch.set_num_threads(before)
     for result in results:
@@ -68,15 +71,17 @@ def test_strides_and_threads_do_not_matter(op):
 
 def test_gradcheck_in_float64():
     inputs = [values(3, 5).double().requires_grad_(), values(5, seed=1).double().requires_grad_()]
-    assert torch.autograd.gradcheck(bias_gelu, inputs)
+    for exact in (False, True):
+        assert torch.autograd.gradcheck(lambda x, bias, exact=exact: bias_gelu(x, bias, exact), inputs)
 
 
 def test_torch_finds_the_operators_in_order(op):
     x, bias = values(4, 40).requires_grad_(), values(40, seed=1).requires_grad_()
-    for arguments in ((x, bias), (x, None), (values(40, 4).t(), bias.detach()[:40])):
+    for arguments in ((x, bias, True), (x, None, False), (values(40, 4).t(), bias.detach()[:40], False)):
         torch.library.opcheck(op, arguments)
-        torch.library.opcheck(backward_operator(), (values(*arguments[0].shape).t().contiguous().t(),
-                                                    *(None if t is None else t.detach() for t in arguments)))
+        x, bias, exact = arguments
+        torch.library.opcheck(backward_operator(), (values(*x.shape).t().contiguous().t(), x.detach(),
+                                                    None if bias is None else bias.detach(), exact))
 
 
 def test_megatrons_formula_is_the_same(op):
@@ -97,8 +102,8 @@ def test_what_does_not_fit_is_refused(op):
     with pytest.raises(ValueError, match="bias"):
         bias_gelu(x, values(7))
     with pytest.raises(RuntimeError, match="bias"):
-        op(x, values(7))
+        op(x, values(7), False)
     with pytest.raises(RuntimeError, match="dtype"):
-        op(x, values(8, dtype=torch.bfloat16))
+        op(x, values(8, dtype=torch.bfloat16), False)
     with pytest.raises(RuntimeError, match="gradient"):
-        backward_operator()(values(8, 4), x, None)
+        backward_operator()(values(8, 4), x, None, False)

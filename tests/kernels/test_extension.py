@@ -68,7 +68,8 @@ def built():
 def test_choices_are_told_with_their_reason(built):
     choices = describe_kernels()
     assert {choice.op for choice in choices} == {"reduce", "copy", "dropout", "bias_gelu", "gemm", "attention", "norm",
-                                                 "softmax", "swiglu", "cross_entropy"}
+                                                 "softmax", "swiglu", "cross_entropy", "adamw",
+                                                 "rope"}
     for choice in choices:
         assert choice.isa in ISAS
         assert choice.isa in choice.reason
@@ -91,7 +92,7 @@ def test_every_instruction_set_of_this_cpu_gives_the_same_bits(built):
 
 
 @pytest.mark.parametrize(("forced", "message"), [
-    ("dropuot=portable", r"There is no kernel 'dropuot'.*Choose among reduce, copy, .*cross_entropy and all.*"),
+    ("dropuot=portable", r"There is no kernel 'dropuot'.*Choose among reduce, copy, .*rope and all.*"),
     ("all=mmx", r"'mmx' is not an instruction set.*Choose among portable, avx2, avx512, neon and sve.*"),
     (f"dropout={'avx2' if platform.machine() == 'aarch64' else 'neon'}",
      r"This CPU has no (neon|avx2), which is chosen for dropout\. .*illegal instruction\. It has: .*"),

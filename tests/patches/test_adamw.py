@@ -9,9 +9,29 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from megatron_fugaku.kernels.adamw import operator
+from megatron_fugaku.kernels.implementations import set_implementations
 from megatron_fugaku.patches.adamw import FusedAdamW
 
 SIZES = [(1,), (3, 5), (64,), (1000,)]
+
+
+@pytest.fixture
+def by_torch():
+    """Without the kernel."""
+    set_implementations({"adamw": "reference"})
+    yield
+    set_implementations("auto")
+
+
+@pytest.fixture
+def by_kernel():
+    """With the kernel, also where torch is faster."""
+    if operator() is None:
+        pytest.skip("the extension of the kernels was not built")
+    set_implementations({"adamw": "kernel"})
+    yield
+    set_implementations("auto")
 
 
 def make_parameters(seed: int) -> list[torch.nn.Parameter]:
@@ -32,6 +52,7 @@ options = st.fixed_dictionaries({
 
 
 @given(options, st.booleans(), st.floats(1e-4, 1e3))
+@pytest.mark.usefixtures("by_torch")
 def test_every_step_is_that_of_torch_bit_for_bit(options, decoupled, scale):
     ours, theirs = make_parameters(0), make_parameters(0)
     reference = torch.optim.AdamW if decoupled else torch.optim.Adam
@@ -48,6 +69,44 @@ def test_every_step_is_that_of_torch_bit_for_bit(options, decoupled, scale):
             for moment in ("exp_avg", "exp_avg_sq"):
                 assert torch.equal(optimizer.state[a][moment], expected.state[b][moment])
     assert optimizer.param_groups[0]["step"] == 4
+
+
+@pytest.mark.usefixtures("by_kernel")
+@given(options, st.booleans(), st.floats(1e-4, 1e3))
+def test_the_kernels_steps_are_near_those_of_torch(options, decoupled, scale):
+    if not decoupled:  # what Adam adds to a gradient may cancel it, and of the rest no digit need be right
+        options = options | {"weight_decay": 0.0}
+    ours, theirs = make_parameters(0), make_parameters(0)
+    reference = torch.optim.AdamW if decoupled else torch.optim.Adam
+    optimizer, expected = FusedAdamW(ours, **options, adam_w_mode=decoupled), reference(theirs, **options, fused=True)
+    moved = [torch.zeros_like(parameter) for parameter in theirs]
+    for step in range(4):
+        before = [parameter.detach().clone() for parameter in theirs]
+        for parameters in (ours, theirs):
+            set_gradients(parameters, step, scale)
+        optimizer.step()
+        expected.step()
+        for distance, parameter, old in zip(moved, theirs, before, strict=True):
+            distance += (parameter.detach() - old).abs()
+    for a, b, distance in zip(ours, theirs, moved, strict=True):
+        assert ((a - b).abs() <= 1e-5 * (b.abs() + distance + options["lr"])).all()
+
+
+@pytest.mark.parametrize("kind", ["by_torch", "by_kernel"])
+def test_gradients_may_be_scaled_by_the_step_instead_of_before_it(kind, request):
+    request.getfixturevalue(kind)
+    scaled, before = make_parameters(4), make_parameters(4)
+    optimizers = FusedAdamW(scaled, lr=0.1), FusedAdamW(before, lr=0.1)
+    for step in range(3):
+        set_gradients(scaled, step)
+        set_gradients(before, step)
+        if step < 2:
+            optimizers[0].grad_scale = 0.3
+            torch._foreach_mul_([parameter.grad for parameter in before], 0.3)
+        for optimizer in optimizers:
+            optimizer.step()
+        assert optimizers[0].grad_scale == 1.0
+    assert all(torch.equal(a, b) for a, b in zip(scaled, before, strict=True))
 
 
 @given(options)
@@ -69,7 +128,9 @@ def test_it_is_adamw_as_published(options):
     assert torch.allclose(ours.double(), weight, rtol=2e-5, atol=2e-5 * options["lr"] + 1e-7)
 
 
-def test_the_state_is_what_apex_keeps_and_restores_a_run_bit_for_bit():
+@pytest.mark.parametrize("kind", ["by_torch", "by_kernel"])
+def test_the_state_is_what_apex_keeps_and_restores_a_run_bit_for_bit(kind, request):
+    request.getfixturevalue(kind)
     ours = make_parameters(2)
     groups = [{"params": ours[:2], "weight_decay": 0.1}, {"params": ours[2:], "weight_decay": 0.0}]
     optimizer = FusedAdamW(groups, lr=1e-2)

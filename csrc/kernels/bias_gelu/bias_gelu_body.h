@@ -9,34 +9,57 @@ namespace {
 
 using namespace vec;
 
-constexpr float kTwoRoot = 1.5957691216057308f;           // 2 sqrt(2 / pi)
-constexpr float kCubic = 0.044715f * 1.5957691216057308f;  // of v^3 in 2 u
-// Beyond these the result no longer depends on what is clamped, and nothing overflows.
-constexpr float kLargest = 30.0f;
-constexpr float kLargestExponent = 80.0f;
+// 1 / (1 + 2^w) from kExp2Scale 2^w.
+MFUGAKU_INLINE F32 logistic(F32 power) { return reciprocal(fma(power, broadcast(kExp2Unit), broadcast(1.0f))); }
 
-// e^(-2 u) of a v of at least -kLargest.
-MFUGAKU_INLINE F32 exp_minus_2u(F32 v) {
-  const F32 slope = fma(mul(v, v), broadcast(-kCubic), broadcast(-kTwoRoot));
-  return exp(at_most(at_least(mul(slope, v), broadcast(-kLargestExponent)), broadcast(kLargestExponent)));
+// Both forms are v s with s = 1 / (1 + 2^w(v)) for an odd w: of the tanh form it is v (a + b v^2), and of the exact one a
+// polynomial that makes s the normal distribution to 2.3e-8 / |v|. Beyond kLargest the result no longer depends on what is
+// clamped, and nothing overflows.
+struct Tanh {
+  static constexpr float kLargest = 9.5f;
+  static MFUGAKU_INLINE F32 exponent(F32 v, F32 square) {
+    return mul(v, fma(square, broadcast(-0x1.a5a7dp-4f), broadcast(-0x1.26aec2p+1f)));
+  }
+  // s + v ds/dv = s (1 + (1 - s) v (c + d v^2)), where 1 - s = power / (scale + power) has its digits when s is nearly 1.
+  static MFUGAKU_INLINE F32 slope(F32 v, F32 square, F32 power) {
+    constexpr float kConstant = 0x1.988454p+0f * kExp2Scale, kSquare = 0x1.b6676cp-3f * kExp2Scale;
+    const F32 r = reciprocal(add(power, broadcast(kExp2Scale)));
+    const F32 inner = mul(v, fma(square, broadcast(kSquare), broadcast(kConstant)));
+    return mul(r, fma(mul(power, r), inner, broadcast(kExp2Scale)));
+  }
+};
+
+struct Exact {
+  static constexpr float kLargest = 6.0f;
+  static MFUGAKU_INLINE F32 exponent(F32 v, F32 square) {
+    F32 w = fma(square, broadcast(-5.318671179627175e-09f), broadcast(3.9134357294322587e-07f));
+    w = fma(w, square, broadcast(-1.1575272953859346e-05f));
+    w = fma(w, square, broadcast(0.00016043356042755265f));
+    w = fma(w, square, broadcast(9.156358502719533e-05f));
+    w = fma(w, square, broadcast(-0.1048321018593182f));
+    return mul(v, fma(w, square, broadcast(-2.3022103878820195f)));
+  }
+  // s + v times the density, e^(-v^2 / 2) / sqrt(2 pi).
+  static MFUGAKU_INLINE F32 slope(F32 v, F32 square, F32 power) {
+    constexpr float kDensity = 0x1.988454p-2f * kExp2Unit, kMinusHalfInBits = -0x1.715476p-1f;
+    return fma(mul(v, broadcast(kDensity)), scaled_exp2(mul(square, broadcast(kMinusHalfInBits))), logistic(power));
+  }
+};
+
+template <typename Form> MFUGAKU_INLINE F32 gelu(F32 v) {
+  v = at_least(v, broadcast(-Form::kLargest));
+  const F32 w = at_most(v, broadcast(Form::kLargest));
+  return mul(v, logistic(scaled_exp2(Form::exponent(w, mul(w, w)))));
 }
 
-MFUGAKU_INLINE F32 gelu(F32 v) {
-  v = at_least(v, broadcast(-kLargest));
-  return mul(v, reciprocal(add(broadcast(1.0f), exp_minus_2u(v))));
-}
-
-// d gelu / d v = s + v s (1 - s) d(2 u)/dv. As e s, 1 - s keeps its digits where s is nearly 1.
-MFUGAKU_INLINE F32 gelu_slope(F32 v) {
-  v = at_most(at_least(v, broadcast(-kLargest)), broadcast(kLargest));
-  const F32 e = exp_minus_2u(v);
-  const F32 s = reciprocal(add(broadcast(1.0f), e));
-  const F32 inner = mul(v, fma(mul(v, v), broadcast(3 * kCubic), broadcast(kTwoRoot)));
-  return fma(mul(mul(e, s), s), inner, s);
+template <typename Form> MFUGAKU_INLINE F32 gelu_slope(F32 v) {
+  v = at_most(at_least(v, broadcast(-Form::kLargest)), broadcast(Form::kLargest));
+  const F32 square = mul(v, v);
+  return Form::slope(v, square, scaled_exp2(Form::exponent(v, square)));
 }
 
 // `length` consecutive elements of one row.
-template <typename Format, bool has_bias, bool backward> struct Piece {
+template <typename Format, typename Form, bool has_bias, bool backward> struct Piece {
   using Element = typename Format::Element;
   const Element* x;
   const Element* bias;
@@ -49,8 +72,8 @@ template <typename Format, bool has_bias, bool backward> struct Piece {
     return v;
   }
   template <typename Count> MFUGAKU_INLINE F32 result(F32 v, int64_t i, Count count) const {
-    if (backward) return mul(load(Format{}, gradient + i, count), gelu_slope(v));
-    return gelu(v);
+    if (backward) return mul(load(Format{}, gradient + i, count), gelu_slope<Form>(v));
+    return gelu<Form>(v);
   }
   void run(int64_t length) const {
     const int64_t width = lanes();
@@ -74,14 +97,14 @@ template <typename Format, bool has_bias, bool backward> struct Piece {
   }
 };
 
-template <typename Format, bool has_bias, bool backward>
+template <typename Format, typename Form, bool has_bias, bool backward>
 void run_pieces(const BiasGeluJob& job, int64_t begin, int64_t end) {
   using Element = typename Format::Element;
   int64_t column = has_bias ? begin % job.num_columns : 0;
   while (begin < end) {
     const int64_t row_left = has_bias ? job.num_columns - column : end - begin;
     const int64_t length = row_left < end - begin ? row_left : end - begin;
-    const Piece<Format, has_bias, backward> piece = {
+    const Piece<Format, Form, has_bias, backward> piece = {
         static_cast<const Element*>(job.x) + begin,
         has_bias ? static_cast<const Element*>(job.bias) + column : nullptr,
         backward ? static_cast<const Element*>(job.gradient) + begin : nullptr,
@@ -93,16 +116,19 @@ void run_pieces(const BiasGeluJob& job, int64_t begin, int64_t end) {
   }
 }
 
-template <typename Format, bool backward> void bias_gelu(const BiasGeluJob& job, int64_t begin, int64_t end) {
+template <typename Format, typename Form, bool backward>
+void bias_gelu(const BiasGeluJob& job, int64_t begin, int64_t end) {
   if (job.bias != nullptr)
-    run_pieces<Format, true, backward>(job, begin, end);
+    run_pieces<Format, Form, true, backward>(job, begin, end);
   else
-    run_pieces<Format, false, backward>(job, begin, end);
+    run_pieces<Format, Form, false, backward>(job, begin, end);
 }
 
 constexpr BiasGeluKernels kBiasGelu = {
-    bias_gelu<Float32, false>, bias_gelu<BFloat16, false>, bias_gelu<Float16, false>,
-    bias_gelu<Float32, true>,  bias_gelu<BFloat16, true>,  bias_gelu<Float16, true>,
+    bias_gelu<Float32, Tanh, false>,  bias_gelu<BFloat16, Tanh, false>,  bias_gelu<Float16, Tanh, false>,
+    bias_gelu<Float32, Tanh, true>,   bias_gelu<BFloat16, Tanh, true>,   bias_gelu<Float16, Tanh, true>,
+    bias_gelu<Float32, Exact, false>, bias_gelu<BFloat16, Exact, false>, bias_gelu<Float16, Exact, false>,
+    bias_gelu<Float32, Exact, true>,  bias_gelu<BFloat16, Exact, true>,  bias_gelu<Float16, Exact, true>,
 };
 
 }  // namespace

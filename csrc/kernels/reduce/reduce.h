@@ -11,6 +11,8 @@
 
 namespace mfugaku::kernels {
 
+constexpr int64_t kSquares = 2048;
+
 struct ReduceKernels {
   static constexpr const char* kOp = "reduce";
 
@@ -25,6 +27,11 @@ struct ReduceKernels {
   // out[i] = scale * in[i], rounded to float32 and then to the half.
   using Narrow = void (*)(const float* in, int64_t count, double scale, uint16_t* out);
   Narrow narrow_bfloat16, narrow_float16;
+
+  // The sum of the squares of `count` elements: float32 sums of kSquares elements each, in the order of vec/rows.h, added
+  // up in double one after the other. Relative error below 3e-6, and below 3e-7 for numbers in no particular order.
+  using Squares = double (*)(const void* in, int64_t count);
+  Squares squares_float32, squares_bfloat16, squares_float16;
 
   // values[i] *= scale.
   void (*scale_float32)(float* values, int64_t count, double scale);

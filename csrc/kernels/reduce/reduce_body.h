@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/reduce/reduce.h"
+#include "vec/rows.h"
 
 namespace mfugaku::kernels {
 namespace {
@@ -117,6 +118,20 @@ template <typename Format> void narrow(const float* in, int64_t count, double sc
   run(Job<Float32, Float32, Format>{in, nullptr, 0, 0, static_cast<float>(scale), out}, count);
 }
 
+template <typename Format> double squares(const void* in, int64_t count) {
+  const auto* const elements = static_cast<const typename Format::Element*>(in);
+  double total = 0;
+  for (int64_t from = 0; from < count; from += kSquares) {
+    const auto* const x = elements + from;
+    total += static_cast<double>(sum_row(count - from < kSquares ? count - from : kSquares,
+                                         [=](F32& sum, int64_t i, auto number) {
+                                           const F32 v = load(Format{}, x + i, number);
+                                           sum = fma(v, v, sum);
+                                         }));
+  }
+  return total;
+}
+
 template <typename Format>
 void scale_in_place(typename Format::Element* values, int64_t count, double scale) {
   run(Job<Format, Format, Format>{values, nullptr, 0, 0, static_cast<ScaleOf<Format>>(scale), values}, count);
@@ -127,6 +142,7 @@ constexpr ReduceKernels kReduce = {
     sum<BFloat16>,          sum<Float16>,
     widen<BFloat16>,        widen<Float16>,
     narrow<BFloat16>,       narrow<Float16>,
+    squares<Float32>,       squares<BFloat16>,      squares<Float16>,
     scale_in_place<Float32>, scale_in_place<Float64>,
 };
 

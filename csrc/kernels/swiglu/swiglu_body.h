@@ -12,11 +12,9 @@ using namespace vec;
 
 constexpr float kLargestGate = 80.0f;  // beyond it the logistic function is 0 or 1 to float32
 
-// 1 / (1 + e^-a), and e^-a with it: e s is 1 - s with all its digits.
-MFUGAKU_INLINE F32 logistic(F32 a, F32& power) {
-  const F32 negated = at_most(at_least(sub(broadcast(0.0f), a), broadcast(-kLargestGate)), broadcast(kLargestGate));
-  power = exp(negated);
-  return reciprocal(add(broadcast(1.0f), power));
+// kExp2Scale e^-a of an a of at least -kLargestGate.
+MFUGAKU_INLINE F32 scaled_power(F32 a) {
+  return scaled_exp2(mul(at_most(a, broadcast(kLargestGate)), broadcast(-0x1.715476p+0f)));
 }
 
 template <typename Format> void swiglu(const SwigluJob& job, int64_t begin, int64_t end) {
@@ -27,8 +25,7 @@ template <typename Format> void swiglu(const SwigluJob& job, int64_t begin, int6
     const auto* const factor = gate + length;
     map_row(Format{}, static_cast<Element*>(job.out) + row * length, length, [=](int64_t i, auto count) {
       const F32 a = at_least(load(Format{}, gate + i, count), broadcast(-kLargestGate));
-      F32 power;
-      const F32 s = logistic(a, power);
+      const F32 s = reciprocal(fma(scaled_power(a), broadcast(kExp2Unit), broadcast(1.0f)));
       return mul(mul(a, s), load(Format{}, factor + i, count));
     });
   }
@@ -44,8 +41,8 @@ template <typename Format> void swiglu_backward(const SwigluJob& job, int64_t be
     auto* const out = static_cast<Element*>(job.out) + 2 * row * length;
     map_two_rows(Format{}, out, out + length, length, [=](int64_t i, auto count, F32& of_gate, F32& of_factor) {
       const F32 a = at_least(load(Format{}, gate + i, count), broadcast(-kLargestGate));
-      F32 power;
-      const F32 s = logistic(a, power);
+      const F32 scaled = scaled_power(a), power = mul(scaled, broadcast(kExp2Unit));
+      const F32 s = reciprocal(fma(scaled, broadcast(kExp2Unit), broadcast(1.0f)));
       const F32 g = load(Format{}, gradient + i, count);
       // Where 1 - s underflows, an infinite gate must not meet it.
       const F32 bounded = at_most(a, broadcast(kLargestGate));

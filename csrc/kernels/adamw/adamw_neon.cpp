@@ -1,0 +1,7 @@
+#include "vec/neon.h"
+
+#include "kernels/adamw/adamw_body.h"
+
+namespace mfugaku::kernels {
+const AdamwKernels adamw_neon = kAdamw;
+}

@@ -1,0 +1,7 @@
+#include "vec/sve.h"
+
+#include "kernels/rope/rope_body.h"
+
+namespace mfugaku::kernels {
+const RopeKernels rope_sve = kRope;
+}
