@@ -19,6 +19,7 @@ from megatron_fugaku.processor import check_processor
 VERBS = {
     "data": "build a corpus, train a tokenizer, write Megatron .bin/.idx token files",
     "pretrain": "train a model from one YAML file; start it under mpirun or srun",
+    "run": "run a script or module that was written for GPUs, unmodified; start it under mpirun or srun",
     "plan": "lay the ranks of a run on a torus of nodes, and write the files that put them there",
     "launch": "start a run on this machine, or write its job folder for PJM or Slurm",
     "generate": "continue a prompt with a checkpoint",

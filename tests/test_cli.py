@@ -18,6 +18,7 @@ WAY = ["config", "overrides"]
 FLAGS = {
     "data": ["recipe", "stages", "--output", "--workers", "--verify"],
     "pretrain": WAY,
+    "run": ["-m", "program", "arguments"],
     "plan": [*WAY, "--torus", "--algorithm", "--write", "--hosts"],
     "launch": [], "launch local": [*WAY, "--num-ranks", "--dry-run"],
     "launch pjm": [*WAY, "--output", "--overwrite", "--check-files"],
@@ -37,7 +38,8 @@ FLAGS = {
     "bench kernels": ["--target", "--cases", "--compiler", "--threads", "--no-peers", "--arm64-root", "--plot",
                       "--json"],
     "doctor": ["--json"],
-    "patches": [], "patches list": [], "patches explain": ["id"], "patches digests": [], "patches check": [],
+    "patches": [], "patches list": [], "patches explain": ["id"], "patches digests": ["--against"],
+    "patches check": ["--against"],
 }
 
 

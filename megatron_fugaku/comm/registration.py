@@ -26,7 +26,17 @@ from megatron_fugaku.comm import arena, wire
 from megatron_fugaku.comm.endings import install_excepthook
 from megatron_fugaku.comm.extension import load_extension
 from megatron_fugaku.comm.measured import shared_measured
-from megatron_fugaku.comm.names import BACKEND, call_mpi, is_called_mpi, wrap_get_backend, wrap_monitored_barrier
+from megatron_fugaku.comm.names import (
+    BACKEND,
+    call,
+    called,
+    default_backend,
+    is_answered,
+    name_of,
+    translated,
+    wrap_get_backend,
+    wrap_monitored_barrier,
+)
 from megatron_fugaku.comm.placement import PlacedJob, read_placement
 from megatron_fugaku.comm.rank_info import RankInfo, rank_info
 from megatron_fugaku.comm.recorder import record_flight
@@ -38,6 +48,8 @@ from megatron_fugaku.mpi_families import FAMILY_TITLES
 _mpi_rank_of: list[int] = []
 # Where the ranks of the job are, by MPI rank; None unless a file says it.
 _placed_job: PlacedJob | None = None
+# Address and port that this module wrote into the environment for others: groups of ours meet over MPI all the same.
+_own_rendezvous: tuple[str | None, str | None] | None = None
 
 
 def _warn_without_pmix(extension, info: RankInfo) -> None:
@@ -193,6 +205,44 @@ def _own_address(extension) -> str:
             return socket.gethostname()
 
 
+def _rendezvous() -> tuple[str | None, str | None]:
+    return os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
+
+
+def set_rendezvous() -> None:
+    """Write into the environment what programs and libraries read there instead of asking MPI: RANK, WORLD_SIZE,
+    LOCAL_RANK, LOCAL_WORLD_SIZE, and MASTER_ADDR and MASTER_PORT, a port that was free on rank 0's node. What is set
+    already stays. A second call does nothing.
+
+    Starts MPI and is collective over the job, but for a process that no launcher started: tools that read text and fork
+    need no MPI."""
+    global _own_rendezvous
+    if _own_rendezvous is not None:
+        return
+    info = rank_info()
+    rank, size = 0, 1
+    if info.launcher == "none":
+        meeting = f"127.0.0.1 {_free_port()}"
+    else:
+        rank, size = _start_mpi()
+        extension = load_extension()
+        address = _own_address(extension)
+        meeting = extension.broadcast_text(f"{address} {_free_port()}" if rank == 0 else "", 0)
+    address, port = meeting.split()
+    for name, value in (("RANK", rank), ("WORLD_SIZE", size), ("LOCAL_RANK", info.local_rank),
+                        ("LOCAL_WORLD_SIZE", info.local_world_size)):
+        os.environ.setdefault(name, str(value))
+    if _rendezvous() == (None, None):
+        os.environ.update(MASTER_ADDR=address, MASTER_PORT=port)
+    _own_rendezvous = (address, port)
+
+
 def _build_store(rank: int, world_size: int, timeout) -> dist.Store:
     """Make a TCPStore on a free port of rank 0's node; its address travels over MPI. Collective over the job."""
     extension = load_extension()
@@ -204,22 +254,6 @@ def _build_store(rank: int, world_size: int, timeout) -> dist.Store:
         return store
     address, port = extension.broadcast_text("", root).split()
     return dist.TCPStore(address, int(port), world_size, is_master=False, wait_for_workers=False, timeout=timeout)
-
-
-def _translated(backend: Any) -> Any:
-    """Return the backend string with our name in place of "mpi"; anything else as it is."""
-    if not isinstance(backend, str):
-        return backend
-    parts = [part.partition(":") for part in backend.lower().split(",")]
-    return ",".join(
-        f"{device}:{BACKEND if name == 'mpi' else name}" if colon else BACKEND if device == "mpi" else device
-        for device, colon, name in parts
-    )
-
-
-def _is_mpi(backend: Any) -> bool:
-    """Whether that one name is all that was asked for."""
-    return isinstance(backend, str) and backend.lower() == "mpi"
 
 
 def _is_ours(backend: Any) -> bool:
@@ -237,7 +271,7 @@ def _complete_arguments(arguments: dict[str, Any]) -> None:
     rank = arguments["rank"] = _number(arguments.get("rank", -1), "RANK", mpi_rank)
     world_size = arguments["world_size"] = _number(arguments.get("world_size", -1), "WORLD_SIZE", num_processes)
     has_rendezvous = arguments.get("init_method") not in (None, "env://") or (
-        "MASTER_ADDR" in os.environ and "MASTER_PORT" in os.environ
+        {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys() and _rendezvous() != _own_rendezvous
     )
     if arguments.get("store") is None and not has_rendezvous:
         arguments["store"] = _build_store(rank, world_size, arguments.get("timeout") or dist.default_pg_timeout)
@@ -259,15 +293,16 @@ def _wrap_init_process_group(original: Callable) -> Callable:
     @functools.wraps(original)
     def init_process_group(*args, **kwargs):
         arguments = signature.bind(*args, **kwargs).arguments
-        wish, arguments["backend"] = arguments.get("backend"), _translated(arguments.get("backend"))
+        wish = arguments.get("backend")
+        arguments["backend"] = translated(wish) or default_backend()
         if _is_ours(arguments["backend"]):
             _complete_arguments(arguments)
         result = original(**arguments)
         if _is_ours(arguments["backend"]):
             load_extension().describe_group(dist.group.WORLD.group_name, "all ranks")
             wire.apply_to(dist.group.WORLD, "")
-        if _is_mpi(wish):
-            call_mpi(dist.group.WORLD)
+        if is_answered(wish):
+            call(dist.group.WORLD, called(wish))
         return result
 
     return init_process_group
@@ -279,12 +314,13 @@ def _wrap_new_group(original: Callable) -> Callable:
     @functools.wraps(original)
     def new_group(*args, **kwargs):
         arguments = signature.bind(*args, **kwargs).arguments
-        wish, arguments["backend"] = arguments.get("backend"), _translated(arguments.get("backend"))
+        wish, arguments["backend"] = arguments.get("backend"), translated(arguments.get("backend"))
         if _is_ours(arguments["backend"]):
             _start_mpi()  # collective over the job: the ranks outside the group come here, and not to its creation
         group = original(**arguments)
-        if isinstance(group, dist.ProcessGroup) and (_is_mpi(wish) or (not wish and is_called_mpi(None))):
-            call_mpi(group)
+        name = called(wish) if is_answered(wish) else None if wish else name_of(None)
+        if isinstance(group, dist.ProcessGroup) and name:
+            call(group, name)
         description = arguments.get("group_desc")
         if description and isinstance(group, dist.ProcessGroup) and load_extension().is_ready():
             load_extension().describe_group(group.group_name, description)

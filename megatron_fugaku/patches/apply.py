@@ -7,12 +7,13 @@ import sys
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from types import ModuleType
 from typing import Any
 
 from megatron_fugaku import environment
 from megatron_fugaku.errors import PatchError
 from megatron_fugaku.patches.patch import Patch, resolve
-from megatron_fugaku.patches.table import PATCHES
+from megatron_fugaku.patches.table import PATCHES, TRAINING_PATCHES
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,59 @@ def _rebind_importers(original: Any, replacement: Any, target_module: str) -> tu
     return tuple(rebound)
 
 
+def _check_version(patch: Patch) -> str:
+    """Return the version of what is to be patched.
+
+    Raises:
+        PatchError: it is not installed, or the patch is not for it.
+    """
+    version = patch.installed_version()
+    if not patch.supports(version):
+        raise PatchError(f"{patch.distribution} {version} is installed, patch {patch.id} is for {patch.upstream}",
+                         f"without it {patch.reason[0].lower()}{patch.reason[1:]}",
+                         f"pip install '{patch.distribution}{patch.upstream}'", patch.id)
+    return version
+
+
+def _check_fits(patch: Patch, original: Any) -> tuple[str, str, bool]:
+    """Return version and digest of what is to be patched, and whether nobody has read that source.
+
+    Raises:
+        PatchError: see :func:`apply_patch`.
+    """
+    version = _check_version(patch)
+    found = patch.current_digest(original)
+    drifted = not patch.knows(version, found)
+    if drifted:
+        message = (f"{patch.digest_of or patch.target} of {patch.distribution} {version} has the unknown digest "
+                   f"{found[:12]}", f"patch {patch.id} was written against {', '.join(patch.source) or 'no version'}",
+                   "read the change, then add the digest to patches/digests.py", patch.id)
+        if environment.get("MFUGAKU_STRICT_PATCHES"):
+            raise PatchError(*message)
+        warnings.warn(str(PatchError(*message)), PatchDriftWarning, stacklevel=3)
+    return version, found, drifted
+
+
+def _enter(patch: Patch, version: str, found: str, drifted: bool, rebound: tuple[str, ...] = ()) -> LedgerEntry:
+    _ledger[patch.id] = LedgerEntry(patch.id, patch.target, patch.kind, patch.distribution, version, found, drifted,
+                                    rebound)
+    return _ledger[patch.id]
+
+
+def make_module(patch: Patch) -> ModuleType:
+    """Return the module that a patch makes, and enter the patch in the ledger.
+
+    Raises:
+        PatchError: see :func:`apply_patch`.
+    """
+    fit = _check_fits(patch, None)
+    module = patch.build(None)
+    _enter(patch, *fit)
+    return module
+
+
 def apply_patch(patch: Patch) -> LedgerEntry:
-    """Apply one patch; a second call does nothing.
+    """Apply one patch of something that exists; a second call does nothing.
 
     Raises:
         PatchError: the target does not exist, the version is not supported, or (with MFUGAKU_STRICT_PATCHES) the
@@ -60,42 +112,29 @@ def apply_patch(patch: Patch) -> LedgerEntry:
     """
     if patch.id in _ledger:
         return _ledger[patch.id]
-    version = patch.installed_version()
-    if not patch.is_supported():
-        raise PatchError(f"{patch.distribution} {version} is installed, patch {patch.id} is for {patch.upstream}",
-                         f"without it {patch.reason[0].lower()}{patch.reason[1:]}",
-                         f"pip install '{patch.distribution}{patch.upstream}'", patch.id)
+    _check_version(patch)  # before the target is imported
     owner, name = resolve(patch.target)
     static = inspect.getattr_static(owner, name)
-    original = static.__func__ if isinstance(static, staticmethod) else static
-    found = patch.current_digest(original)
-    drifted = patch.source.get(version) != found
-    if drifted:
-        message = (f"{patch.digest_of or patch.target} of {patch.distribution} {version} has the unknown digest "
-                   f"{found[:12]}", f"patch {patch.id} was written against {', '.join(patch.source) or 'no version'}",
-                   "read the change, then add the digest to patches/table.py", patch.id)
-        if environment.get("MFUGAKU_STRICT_PATCHES"):
-            raise PatchError(*message)
-        warnings.warn(str(PatchError(*message)), PatchDriftWarning, stacklevel=2)
+    is_bound_otherwise = isinstance(static, staticmethod | classmethod)
+    original = static.__func__ if is_bound_otherwise else static
+    fit = _check_fits(patch, original)
     replacement = patch.build(original)
-    setattr(owner, name, staticmethod(replacement) if isinstance(static, staticmethod) else replacement)
-    target_module = patch.target.partition(":")[0]
+    setattr(owner, name, type(static)(replacement) if is_bound_otherwise else replacement)
+    target_module = patch.target_module
     # A name that the target module itself only imported stays as it is everywhere else.
     is_defined_there = owner is sys.modules[target_module] and getattr(original, "__module__", "") == target_module
     rebound = _rebind_importers(original, replacement, target_module) if is_defined_there else ()
     _originals[patch.id] = original
-    _ledger[patch.id] = LedgerEntry(patch.id, patch.target, patch.kind, patch.distribution, version, found, drifted,
-                                    rebound)
-    return _ledger[patch.id]
+    return _enter(patch, *fit, rebound)
 
 
-def apply(patches: Iterable[Patch] = PATCHES) -> list[LedgerEntry]:
-    """Apply every patch in order; idempotent. Return their ledger entries.
+def apply(patches: Iterable[Patch] = TRAINING_PATCHES) -> list[LedgerEntry]:
+    """Apply every patch that is needed, in order; idempotent. Return their ledger entries.
 
     Raises:
         PatchError: see :func:`apply_patch`.
     """
-    return [apply_patch(patch) for patch in patches]
+    return [apply_patch(patch) for patch in patches if patch.is_needed()]
 
 
 def ledger() -> list[dict[str, Any]]:
@@ -105,7 +144,8 @@ def ledger() -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class PatchStatus:
-    """How one patch fits what is installed: ``fits``, ``drifted`` or ``broken``, and the sentence that says why."""
+    """How one patch fits what is installed: ``fits``, ``drifted``, ``broken``, or ``absent`` where there is nothing to
+    patch, as of a checkout that this process cannot import; and the sentence that says why."""
 
     id: str
     status: str
@@ -116,25 +156,30 @@ class PatchStatus:
 
 def check(patches: Iterable[Patch] = PATCHES) -> list[PatchStatus]:
     """Compare every patch with what is installed, without applying any."""
-    statuses = []
-    for patch in patches:
-        version = found = ""
-        try:
-            version = patch.installed_version()
+    return [_status(patch) for patch in patches]
+
+
+def _status(patch: Patch) -> PatchStatus:
+    if patch.group == "scripts" and not patch.is_present():
+        return PatchStatus(patch.id, "absent", "", "", f"no {patch.distribution} on the import path")
+    if patch.is_present() and not patch.concerns(patch.installed_version()):
+        return PatchStatus(patch.id, "absent", patch.installed_version(), "", f"needed from {patch.since} on")
+    version = found = ""
+    try:
+        version = patch.installed_version()
+        original = None
+        if not patch.makes_module:
             owner, name = resolve(patch.target)
             static = inspect.getattr_static(owner, name)
             original = _originals.get(patch.id, getattr(static, "__func__", static))
-            found = patch.current_digest(original)
-        except PatchError as error:
-            statuses.append(PatchStatus(patch.id, "broken", version, found, str(error)))
-            continue
-        if not patch.is_supported():
-            statuses.append(PatchStatus(patch.id, "broken", version, found, f"written for {patch.upstream}"))
-        elif patch.source.get(version) != found:
-            statuses.append(PatchStatus(patch.id, "drifted", version, found, f"known: {', '.join(patch.source)}"))
-        else:
-            statuses.append(PatchStatus(patch.id, "fits", version, found, ""))
-    return statuses
+        found = patch.current_digest(original)
+    except PatchError as error:
+        return PatchStatus(patch.id, "broken", version, found, str(error))
+    if not patch.supports(version):
+        return PatchStatus(patch.id, "broken", version, found, f"written for {patch.upstream}")
+    if not patch.knows(version, found):
+        return PatchStatus(patch.id, "drifted", version, found, f"known: {', '.join(patch.source)}")
+    return PatchStatus(patch.id, "fits", version, found, "")
 
 
 def run_checks(patches: Iterable[Patch] = PATCHES) -> dict[str, str]:

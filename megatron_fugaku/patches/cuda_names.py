@@ -1,8 +1,9 @@
 """Answers ``"cuda"`` by the CPU where upstream writes the word as a literal.
 
-Two tools, both from torch's own extension points: a facade that stands for the module ``torch`` inside one module
-of upstream, for functions in which whole training steps run; and a :class:`torch.overrides.TorchFunctionMode` for
-short functions, which also sees tensor methods. Neither touches ``torch`` itself.
+Three tools, all from torch's own extension points: a facade that stands for the module ``torch`` inside one module
+of upstream, for functions in which whole training steps run; a :class:`torch.overrides.TorchFunctionMode` for
+short functions, which also sees tensor methods and their type names; and a lighter mode for whole programs that write
+the word everywhere. None touches ``torch`` itself.
 """
 
 from __future__ import annotations
@@ -62,20 +63,40 @@ def build_facade(original: ModuleType) -> ModuleType:
     return CpuTorch()
 
 
-class CudaNames(TorchFunctionMode):
+class CudaDevices(TorchFunctionMode):
+    """While active: factories take ``device="cuda"`` as the CPU, and ``tensor.cuda()`` and ``tensor.to("cuda")`` leave
+    a tensor where it is. For a whole program: :func:`enter_cuda_devices`."""
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func is _TENSOR_CUDA:
+            return args[0]
+        if func is _TENSOR_TO and len(args) > 1 and is_cuda(args[1]):
+            args = (args[0], CPU, *args[2:])
+        if not kwargs:
+            return func(*args)
+        return func(*args, **_on_cpu(kwargs))
+
+
+_program_mode: CudaDevices | None = None
+
+
+def enter_cuda_devices() -> None:
+    """Answer ``"cuda"`` by the CPU from here on, in this thread. Idempotent."""
+    global _program_mode
+    if _program_mode is None:
+        _program_mode = CudaDevices()
+        _program_mode.__enter__()
+
+
+class CudaNames(CudaDevices):
     """While active: factories take ``device="cuda"`` as the CPU, ``tensor.cuda()`` and ``tensor.to("cuda")`` leave a
     tensor where it is, and ``tensor.type()`` names a CPU tensor as upstream's comparisons expect it
     (``torch.cuda.FloatTensor``)."""
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        kwargs = kwargs or {}
         if func is _TENSOR_TYPE and len(args) == 1 and not kwargs:
             return func(*args).replace("torch.", "torch.cuda.", 1)
-        if func is _TENSOR_CUDA:
-            return args[0]
-        if func is _TENSOR_TO and len(args) > 1 and is_cuda(args[1]):
-            args = (args[0], CPU, *args[2:])
-        return func(*args, **_on_cpu(kwargs))
+        return super().__torch_function__(func, types, args, kwargs)
 
 
 def build_wrapper(original: Callable) -> Callable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -40,3 +41,14 @@ def build_l2_norm(original: Callable) -> Callable:
         return torch.tensor([math.sqrt(total)], dtype=torch.float32), None
 
     return l2_norm
+
+
+def build_without_gradients(original: Callable) -> Callable:
+    """Return a method that writes into parameters as an optimizer does: beside the graph of gradients."""
+
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with torch.no_grad():
+            return original(*args, **kwargs)
+
+    return wrapper

@@ -29,7 +29,9 @@ def build_fork(original: Callable) -> Callable:
     def fork(self: Any, name: str = "model-parallel-rng") -> Iterator[None]:
         if name not in self.states_:
             raise Exception(f"cuda rng state {name} is not added")
-        outer_name, outer_state = self._current_state_name, torch.get_rng_state()
+        # Before 0.16 upstream does not know which state is in use, and a fork inside a fork of the same state starts
+        # from where the outer one started.
+        outer_name, outer_state = getattr(self, "_current_state_name", "default-rng"), torch.get_rng_state()
         if outer_name != "default-rng":
             self.states_[outer_name] = outer_state
         torch.set_rng_state(self.states_[name])

@@ -1,12 +1,16 @@
-"""Every patch there is. ``mfugaku patches list`` prints this table, ``mfugaku patches check`` compares it."""
+"""Every patch there is. ``mfugaku patches list`` prints this table, ``mfugaku patches check`` compares it.
+
+What :mod:`megatron_fugaku.train` needs stands here; what programs of others need in addition, in :mod:`.script_table`.
+"""
 
 from __future__ import annotations
 
 from megatron_fugaku.patches.patch import Patch
+from megatron_fugaku.patches.script_table import SCRIPT_PATCHES
 
 _WITHOUT_CUDA = "megatron-core asks torch.accelerator or the tensor at hand for the device"
 _TORCH = {"distribution": "torch", "upstream": ">=2.10,<2.14", "kind": "shim", "remove_when": _WITHOUT_CUDA}
-_MEGATRON = {"distribution": "megatron-core", "upstream": ">=0.16,<0.17"}
+_MEGATRON = {"distribution": "megatron-core", "upstream": ">=0.15,<0.17"}
 _CUDA_LITERAL = {**_MEGATRON, "kind": "wrap", "make": "megatron_fugaku.patches.cuda_names:build_wrapper",
                  "remove_when": _WITHOUT_CUDA}
 _APEX = {**_MEGATRON, "kind": "replace", "remove_when": "megatron-core accepts an optimizer class from the caller"}
@@ -16,7 +20,7 @@ _SAVE = {**_MEGATRON, "kind": "replace",
          "upstream_ref": "megatron/core/dist_checkpointing/strategies/filesystem_async.py",
          "remove_when": "megatron-core's writer can be told to write in the calling process"}
 
-PATCHES: tuple[Patch, ...] = (
+TRAINING_PATCHES: tuple[Patch, ...] = (
     # torch.cuda: asked by megatron-core on every device.
     Patch(id="cuda-current-device", target="torch.cuda:current_device",
           make="megatron_fugaku.patches.torch_cuda:build_current_device",
@@ -126,3 +130,5 @@ PATCHES: tuple[Patch, ...] = (
           make="megatron_fugaku.patches.megatron_checkpoint:build_writer",
           reason="saving forks writer processes, which an MPI with RDMA memory does not survive", **_SAVE),
 )
+
+PATCHES: tuple[Patch, ...] = TRAINING_PATCHES + SCRIPT_PATCHES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -47,6 +48,82 @@ def build_manual_seed(original: Callable) -> Callable:
         torch.default_generator.manual_seed(int(seed))
 
     return manual_seed
+
+
+def build_set_rng_state(original: Callable) -> Callable:
+    """Return a function that sets the CPU generator."""
+
+    def set_rng_state(new_state: torch.Tensor, device: Any = "cuda") -> None:
+        """Set the default CPU generator to a state, uint8 [5056]."""
+        torch.set_rng_state(new_state)
+
+    return set_rng_state
+
+
+def build_device_count(original: Callable) -> Callable:
+    """Return a function that gives every rank of this node a device of its own, which is the CPU each time."""
+
+    # torch and programs keep what this remembers: `device_count.cache_clear()` is called.
+    @functools.lru_cache(maxsize=1)
+    def device_count() -> int:
+        """Ranks on this node."""
+        from megatron_fugaku.comm.rank_info import rank_info
+
+        return rank_info().local_world_size
+
+    return device_count
+
+
+def build_set_device(original: Callable) -> Callable:
+    """Return a function that does nothing: whichever device a program numbers, it is the CPU."""
+
+    def set_device(device: Any) -> None:
+        """All devices are the CPU."""
+
+    return set_device
+
+
+def build_reset_peak_memory_stats(original: Callable) -> Callable:
+    """Return a function that does nothing: nobody counts what torch takes of the host's memory."""
+
+    def reset_peak_memory_stats(device: Any = None) -> None:
+        """There are no such statistics of the CPU."""
+
+    return reset_peak_memory_stats
+
+
+def build_float_tensor(original: type) -> type:
+    """Return the type of CPU tensors in place of ``torch.cuda.FloatTensor``."""
+    return torch.FloatTensor
+
+
+def build_int_tensor(original: type) -> type:
+    """Return the type of CPU tensors in place of ``torch.cuda.IntTensor``."""
+    return torch.IntTensor
+
+
+def build_long_tensor(original: type) -> type:
+    """Return the type of CPU tensors in place of ``torch.cuda.LongTensor``."""
+    return torch.LongTensor
+
+
+def build_half_tensor(original: type) -> type:
+    """Return the type of CPU tensors in place of ``torch.cuda.HalfTensor``."""
+    return torch.HalfTensor
+
+
+def build_bfloat16_tensor(original: type) -> type:
+    """Return the type of CPU tensors in place of ``torch.cuda.BFloat16Tensor``."""
+    return torch.BFloat16Tensor
+
+
+def build_nvtx_range(original: Callable) -> Callable:
+    """Return a function that marks nothing: there is no profiler of NVIDIA's to tell."""
+
+    def mark(*args: Any, **kwargs: Any) -> None:
+        """Nothing is marked."""
+
+    return mark
 
 
 def check_generator() -> str | None:

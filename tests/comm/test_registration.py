@@ -6,7 +6,7 @@ import datetime
 
 import pytest
 
-from megatron_fugaku.comm import registration
+from megatron_fugaku.comm import names, registration
 from megatron_fugaku.errors import CommError
 
 
@@ -22,8 +22,34 @@ from megatron_fugaku.errors import CommError
     ],
 )
 def test_only_the_name_mpi_is_translated(given, expected):
-    assert registration._translated(given) == expected
+    assert names.translated(given) == expected
     assert registration._is_ours(expected) == ("mfugaku" in (expected or ""))
+    assert names.default_backend() is None
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("nccl", "mfugaku"),
+        ("NCCL", "mfugaku"),
+        ("gloo", "mfugaku"),
+        ("mpi", "mfugaku"),
+        ("cpu:gloo,cuda:nccl", "cpu:mfugaku"),
+        ("cuda:nccl", "mfugaku"),
+        ("cuda:nccl,cpu:gloo", "cpu:mfugaku"),
+        ("ucc", "ucc"),
+        ("cpu:gloo,xpu:ccl", "cpu:mfugaku,xpu:ccl"),
+        (None, None),
+    ],
+)
+def test_other_names_are_translated_where_that_is_wanted(given, expected, monkeypatch):
+    monkeypatch.setattr(names, "_answered", {"mpi"})
+    names.answer_to("nccl", "gloo")
+    assert names.translated(given) == expected
+    assert names.default_backend() == "mfugaku"
+    assert not names.is_answered(None)
+    assert names.is_answered("Nccl")
+    assert [names.called(name) for name in ("mpi", "NCCL", "Gloo")] == ["mpi", "mpi", "gloo"]
 
 
 def test_the_environment_can_only_shorten_a_timeout(monkeypatch):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from megatron_fugaku.patches import PATCHES
+from megatron_fugaku.patches import TRAINING_PATCHES as PATCHES
 
 WORKER = Path(__file__).parent / "workers" / "applied.py"
 

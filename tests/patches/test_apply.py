@@ -36,6 +36,10 @@ class Thing:
     def static():
         return "upstream"
 
+    @classmethod
+    def of_class(cls):
+        return f"upstream {cls.__name__}"
+
 FLAG = False
 ''',
     "early.py": '''
@@ -138,6 +142,11 @@ def test_a_name_that_the_target_only_imported_stays_elsewhere(upstream):
     assert module("core").basename("a/b") == "patched"
     assert entry.rebound == ()
     assert early.basename is before is os.path.basename
+
+
+def test_class_methods_get_their_class(upstream):
+    applying.apply([know(upstream, make("core:Thing.of_class", "build_method"))])
+    assert module("core").Thing.of_class() == module("core").Thing().of_class() == "patched after upstream Thing"
 
 
 @pytest.mark.parametrize("name", ["method", "static"])

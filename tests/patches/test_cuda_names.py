@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from megatron_fugaku.patches.cuda_names import FACTORIES, CpuTorch, CudaNames, build_facade, build_wrapper, is_cuda
+from megatron_fugaku.patches.cuda_names import (
+    FACTORIES,
+    CpuTorch,
+    CudaDevices,
+    CudaNames,
+    build_facade,
+    build_wrapper,
+    is_cuda,
+)
 
 # Arguments of every factory, without the device.
 ARGUMENTS = {
@@ -70,6 +78,22 @@ def test_tensor_methods_under_the_mode():
         assert tensor.type("torch.IntTensor").dtype == torch.int32
         assert torch.equal(tensor + 1, torch.tensor([1.0, 2.0, 3.0, 4.0]))
         assert tensor.new_zeros(2, device="cuda").device.type == "cpu"
+
+
+def test_the_mode_of_a_program_knows_devices_and_leaves_type_names():
+    tensor = torch.arange(4.0)
+    with CudaDevices():
+        assert tensor.cuda() is tensor
+        assert tensor.to("cuda:1") is tensor
+        assert torch.zeros(2, device="cuda").device.type == "cpu"
+        assert torch.nn.Linear(2, 2, device="cuda").cuda().weight.device.type == "cpu"
+        assert torch.nn.Linear(2, 2).to("cuda", torch.float64).weight.dtype == torch.float64
+        assert tensor.type() == "torch.FloatTensor"
+        assert not tensor.is_cuda
+        with torch.device("meta"):
+            assert torch.zeros(2).device.type == "meta"
+    with pytest.raises((AssertionError, RuntimeError)):
+        tensor.cuda()
 
 
 def test_the_mode_ends_with_its_block():

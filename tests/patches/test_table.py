@@ -9,18 +9,25 @@ import pytest
 
 from megatron_fugaku.cli import main
 from megatron_fugaku.errors import PatchError
-from megatron_fugaku.patches import PATCHES, check
+from megatron_fugaku.patches import PATCHES, TRAINING_PATCHES, check
 from megatron_fugaku.patches.digests import DIGESTS
 from megatron_fugaku.patches.patch import resolve
+from megatron_fugaku.patches.upstreams import is_checkout
 
 # Another patch is a decision: change the number knowingly.
-NUM_PATCHES = 25
+NUM_TRAINING_PATCHES = 25
+NUM_PATCHES = 75
 
 
 def test_the_number_of_patches_is_a_decision():
     assert len(PATCHES) == NUM_PATCHES
     assert len({patch.id for patch in PATCHES}) == NUM_PATCHES
-    assert len({patch.target for patch in PATCHES}) == NUM_PATCHES
+    assert len({(patch.distribution, patch.target) for patch in PATCHES}) == NUM_PATCHES
+    assert len(TRAINING_PATCHES) == NUM_TRAINING_PATCHES
+    assert PATCHES[:NUM_TRAINING_PATCHES] == TRAINING_PATCHES
+    assert {patch.group for patch in TRAINING_PATCHES} == {"training"}
+    assert {patch.group for patch in PATCHES[NUM_TRAINING_PATCHES:]} == {"scripts"}
+    assert not any(is_checkout(patch.distribution) for patch in TRAINING_PATCHES)
 
 
 @pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.id)
@@ -32,8 +39,13 @@ def test_a_patch_is_complete(patch):
     assert len(patch.reason.split()) >= 4
     assert patch.reason[-1] != "."
     assert "<" in patch.upstream, "a patch needs an upper bound"
-    assert patch.is_supported()
-    resolve(patch.target)
+    if patch.is_present():
+        assert patch.is_supported()
+        if not patch.makes_module:
+            resolve(patch.target)
+    else:
+        assert is_checkout(patch.distribution)
+        assert all(patch.supports(version) for version in patch.source)
     owner, name = resolve(patch.make)
     assert isinstance(getattr(owner, name), types.FunctionType)
     assert getattr(owner, name).__doc__
@@ -41,6 +53,8 @@ def test_a_patch_is_complete(patch):
         resolve(patch.check)
     module = (patch.digest_of or patch.target).partition(":")[0].replace(".", "/")
     assert patch.upstream_ref in (f"{module}.py", f"{module}/__init__.py") or patch.upstream_ref.startswith(module)
+    if patch.unless:
+        assert patch.makes_module
 
 
 def test_digests_belong_to_patches_and_are_digests():
@@ -59,7 +73,9 @@ def test_every_supported_torch_is_known():
 
 
 def test_all_fit_what_is_installed():
-    assert [status for status in check() if status.status != "fits"] == []
+    assert [status for status in check() if status.status not in ("fits", "absent")] == []
+    assert [status.id for status in check() if status.status == "absent"] == [
+        patch.id for patch in PATCHES if is_checkout(patch.distribution)]
 
 
 def test_nothing_forbidden_is_patched():
@@ -88,7 +104,10 @@ def test_explain_of_no_patch(capsys):
 
 def test_check_counts(capsys):
     assert main(["patches", "check"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == f"{NUM_PATCHES} of {NUM_PATCHES} patches fit"
+    absent = sum(is_checkout(patch.distribution) for patch in PATCHES)
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"{NUM_PATCHES - absent} of {NUM_PATCHES - absent} patches fit, {absent} are for what is not there, as "
+        "checkouts: --against PATH")
 
 
 def test_digests_prints_the_lines_of_the_table(capsys):

@@ -1,0 +1,128 @@
+"""Megatron-LM's training programs on CPUs."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib.util
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from megatron_fugaku.errors import ConfigError
+from megatron_fugaku.patches.stand_ins import absent_function
+
+
+def build_initialize_megatron(original: Callable) -> Callable:
+    """Return ``initialize_megatron`` that does not insist on CUDA, by upstream's own argument for that."""
+
+    @functools.wraps(original)
+    def initialize_megatron(*args: Any, **kwargs: Any) -> Any:
+        return original(*args, **{**kwargs, "allow_no_cuda": True})
+
+    return initialize_megatron
+
+
+def build_device_arch_version(original: Callable) -> Callable:
+    """Return ``get_device_arch_version`` that answers 0: there is no CUDA device, so none of an architecture."""
+
+    def get_device_arch_version() -> int:
+        """No architecture."""
+        return 0
+
+    return get_device_arch_version
+
+
+def build_batch_invariant_kernels(original: None) -> ModuleType:
+    """Return ``batch_invariant_kernels`` for machines without Triton, of which they are. Start-up imports them, and
+    uses them with ``--batch-invariant-mode``."""
+    name = "megatron.core.transformer.custom_layers.batch_invariant_kernels"
+    module = ModuleType(name)
+    for function in ("enable_batch_invariant_mode", "disable_batch_invariant_mode", "set_batch_invariant_mode"):
+        setattr(module, function, absent_function(f"{name}.{function}", "its kernels need Triton and a GPU",
+                                                  "leave --batch-invariant-mode out"))
+    module.is_batch_invariant_mode_enabled = lambda: False
+    return module
+
+
+def build_nothing(original: Callable) -> Callable:
+    """Return a function that does nothing: there are no fused kernels to build, and no compiler to warm up."""
+
+    def nothing(*args: Any, **kwargs: Any) -> None:
+        """Nothing is needed."""
+
+    return nothing
+
+
+#: Options that need a GPU, each with what of it, and what to write instead.
+_CUDA_ONLY = (
+    ("fp8", "Transformer Engine", "leave it out"),
+    ("fp4", "Transformer Engine", "leave it out"),
+    ("use_flash_attn", "flash-attn", "leave it out"),
+    ("enable_cuda_graph", "CUDA graphs", "leave it out"),
+    ("external_cuda_graph", "CUDA graphs", "leave it out"),
+    ("moe_grouped_gemm", "grouped matrix products of CUDA", "leave it out"),
+    ("tp_comm_overlap", "Transformer Engine", "leave it out"),
+    ("use_nccl_ub", "NCCL", "leave it out"),
+)
+
+
+def build_parse_args(original: Callable) -> Callable:
+    """Return ``parse_args`` that refuses what needs a GPU, and knows the backend of MPI by name."""
+
+    @functools.wraps(original)
+    def parse_args(extra_args_provider: Callable | None = None, *args: Any, **kwargs: Any) -> argparse.Namespace:
+        def provide(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+            parser = extra_args_provider(parser) if extra_args_provider else parser
+            backend = parser._option_string_actions.get("--distributed-backend")
+            if backend is not None and backend.choices is not None:
+                backend.choices = [*backend.choices, "mpi"]
+            return parser
+
+        parsed = original(provide, *args, **kwargs)
+        _check(parsed)
+        return parsed
+
+    return parse_args
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what needs a GPU, before anything is built, and switch off fusions that are CUDA kernels.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    for name, package, fix in _CUDA_ONLY:
+        if getattr(args, name, None):
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{option} was given", f"it needs {package}, which needs a GPU", fix, option)
+    if getattr(args, "transformer_impl", "local") != "local" and \
+            importlib.util.find_spec("transformer_engine") is None:
+        raise ConfigError(f"--transformer-impl is {args.transformer_impl}", "it needs Transformer Engine, which needs "
+                          "a GPU", "add --transformer-impl local", "--transformer-impl")
+    args.masked_softmax_fusion = False
+    args.gradient_accumulation_fusion = False
+    # torch's norms are one kernel anyway.
+    args.no_persist_layer_norm = True
+
+
+def build_torch_norm(original: Callable) -> Callable:
+    """Return ``WrappedTorchNorm.__new__`` that takes sequence parallelism. All that it asks of a norm is that the
+    gradients of its parameters are summed over the ranks, which they are where they carry the mark."""
+
+    @functools.wraps(original)
+    def __new__(cls: type, config: Any, *args: Any, **kwargs: Any) -> torch.nn.Module:
+        if not config.sequence_parallel:
+            return original(cls, config, *args, **kwargs)
+        config.sequence_parallel = False
+        try:
+            norm = original(cls, config, *args, **kwargs)
+        finally:
+            config.sequence_parallel = True
+        for parameter in norm.parameters():
+            parameter.sequence_parallel = True
+        return norm
+
+    return __new__

@@ -1,0 +1,75 @@
+"""What the patches of Megatron-LM put in place; no checkout is needed."""
+
+from __future__ import annotations
+
+import argparse
+from types import SimpleNamespace
+
+import pytest
+import torch
+from megatron.core.transformer.torch_norm import WrappedTorchNorm
+from megatron.core.transformer.transformer_config import TransformerConfig
+
+from megatron_fugaku.errors import ConfigError
+from megatron_fugaku.patches import megatron_lm
+
+
+def parse(words):
+    def parse_args(extra_args_provider=None, ignore_unknown_args=False):
+        parser = argparse.ArgumentParser(allow_abbrev=False)
+        parser.add_argument("--distributed-backend", choices=["nccl", "gloo"], default="nccl")
+        parser.add_argument("--transformer-impl", default="transformer_engine")
+        parser.add_argument("--fp8-format", dest="fp8")
+        parser.add_argument("--moe-grouped-gemm", action="store_true")
+        return extra_args_provider(parser).parse_args(words)
+
+    return megatron_lm.build_parse_args(parse_args)()
+
+
+def test_fusions_of_cuda_kernels_are_off():
+    args = parse(["--transformer-impl", "local", "--distributed-backend", "mpi"])
+    assert args.distributed_backend == "mpi"
+    assert args.masked_softmax_fusion is args.gradient_accumulation_fusion is False
+    assert args.no_persist_layer_norm is True
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    ([], "add --transformer-impl local"),
+    (["--transformer-impl", "local", "--fp8-format", "e4m3"], "Transformer Engine"),
+    (["--transformer-impl", "local", "--moe-grouped-gemm"], "--moe-grouped-gemm was given"),
+])
+def test_what_needs_a_gpu_is_refused(words, says):
+    with pytest.raises(ConfigError) as caught:
+        parse(words)
+    assert says.lower() in str(caught.value).lower()
+
+
+@pytest.mark.parametrize("normalization", ["LayerNorm", "RMSNorm"])
+@pytest.mark.parametrize("is_parallel", [True, False])
+def test_norms_take_sequence_parallelism(normalization, is_parallel):
+    config = TransformerConfig(num_layers=1, hidden_size=4, num_attention_heads=2, normalization=normalization,
+                               sequence_parallel=is_parallel, tensor_model_parallel_size=2)
+    new = megatron_lm.build_torch_norm(WrappedTorchNorm.__dict__["__new__"].__func__)
+    norm = new(WrappedTorchNorm, config, 4, eps=1e-3)
+    assert isinstance(norm, getattr(torch.nn, normalization)) and norm.eps == 1e-3
+    assert config.sequence_parallel is is_parallel
+    assert all(getattr(parameter, "sequence_parallel", False) is is_parallel for parameter in norm.parameters())
+
+
+def test_what_a_norm_refuses_for_other_reasons_it_still_refuses():
+    config = TransformerConfig(num_layers=1, hidden_size=4, num_attention_heads=2, sequence_parallel=True,
+                               tensor_model_parallel_size=2, memory_efficient_layer_norm=True)
+    new = megatron_lm.build_torch_norm(WrappedTorchNorm.__dict__["__new__"].__func__)
+    with pytest.raises(AssertionError, match="memory_efficient_layer_norm"):
+        new(WrappedTorchNorm, config, 4)
+    assert config.sequence_parallel
+
+
+def test_start_up_does_not_insist_on_cuda():
+    def initialize_megatron(extra_args_provider=None, allow_no_cuda=False, store=None):
+        return SimpleNamespace(allow_no_cuda=allow_no_cuda, provider=extra_args_provider, store=store)
+
+    called = megatron_lm.build_initialize_megatron(initialize_megatron)("provider", store="store")
+    assert (called.allow_no_cuda, called.provider, called.store) == (True, "provider", "store")
+    assert megatron_lm.build_device_arch_version(None)() == 0
+    assert megatron_lm.build_nothing(None)("anything", at="all") is None

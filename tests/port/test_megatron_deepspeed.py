@@ -1,0 +1,167 @@
+"""An unmodified Megatron-DeepSpeed: its scripts train on ranks as on one, on data of its own tools.
+
+``MEGATRON_DEEPSPEED_HOME`` names the checkout; its requirements are ``pip install megatron-fugaku[scripts]``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from mpi_helpers import run_mpi
+from upstream_scripts import RUN, checkout, read_losses, run_alone, train, train_output, train_tokenizer, write_corpus
+
+from megatron_fugaku.errors import ConfigError, DataError
+
+pytestmark = [pytest.mark.mpi, pytest.mark.slow, pytest.mark.timeout(600)]
+SAME_WEIGHTS = Path(__file__).parent / "workers" / "same_weights.py"
+NUM_ITERATIONS = 20
+TP2, PP2 = ["--tensor-model-parallel-size", 2], ["--pipeline-model-parallel-size", 2]
+ROTARY = ["--use-rotary-position-embeddings", "--normalization", "rmsnorm"]
+#: float32 sums in another order, over 20 steps of Adam, printed with seven digits.
+TOLERANCE = 2e-5
+#: ZeRO 3 adds up gradients and their norm by parameters that are spread over the ranks; 4.3e-5 was seen on four.
+ZERO3_TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="session")
+def home() -> Path:
+    return checkout("MEGATRON_DEEPSPEED_HOME", "transformers", "pybind11", "nltk", "regex")
+
+
+@pytest.fixture(scope="session")
+def data(home, tmp_path_factory) -> dict[str, Path]:
+    """Tokens that the checkout's own tool writes, on a CPU."""
+    folder = tmp_path_factory.mktemp("megatron_deepspeed")
+    corpus = write_corpus(folder / "corpus.jsonl")
+    model = train_tokenizer(corpus, folder / "tokenizer")
+    run_alone(home / "tools" / "preprocess_data.py", "--input", corpus, "--output-prefix", folder / "tokens",
+              "--tokenizer-type", "GPTSentencePieceTokenizer", "--tokenizer-model", model, "--append-eod",
+              "--workers", 1, cwd=folder)
+    assert (folder / "tokens_text_document.bin").stat().st_size > 100_000
+    return {"tokens": folder / "tokens_text_document", "tokenizer": model, "folder": folder}
+
+
+def arguments(data, **changes) -> list:
+    """The words of a small GPT, without dropout."""
+    settings = {
+        "num-layers": 4, "hidden-size": 32, "num-attention-heads": 4, "seq-length": 32, "max-position-embeddings": 32,
+        "micro-batch-size": 2, "global-batch-size": 8, "train-iters": NUM_ITERATIONS, "lr": 1e-3, "min-lr": 1e-4,
+        "lr-decay-style": "cosine", "weight-decay": 0.1, "clip-grad": 1.0, "attention-dropout": 0, "hidden-dropout": 0,
+        "tokenizer-type": "JapaneseSentencePiece", "vocab-file": data["tokenizer"], "data-path": data["tokens"],
+        "split": "90,5,5", "log-interval": 1, "eval-iters": 0, "eval-interval": 1000, "num-workers": 0,
+        "make-vocab-size-divisible-by": 64, "distributed-backend": "mpi", **changes}
+    return ["--no-cuda", "--use-cpu-initialization",
+            *(word for name, value in settings.items() for word in (f"--{name}", value))]
+
+
+def deepspeed_arguments(folder: Path, stage: int, has_pipeline: bool) -> list:
+    """The words that hand training over to DeepSpeed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / f"zero{stage}.json"
+    config.write_text(json.dumps({
+        "train_batch_size": 8, "train_micro_batch_size_per_gpu": 2, "steps_per_print": 1000, "gradient_clipping": 1.0,
+        "zero_optimization": {"stage": stage, "stage3_param_persistence_threshold": 0}}), encoding="utf-8")
+    return ["--deepspeed", "--deepspeed_config", config, "--zero-stage", stage,
+            *([] if has_pipeline else ["--no-pipeline-parallel"])]
+
+
+@pytest.fixture(scope="session")
+def one_rank(home, data):
+    """Losses of one rank, by the words that change the model; each trained once."""
+    known: dict[tuple, list[float]] = {}
+
+    def losses(*words) -> list[float]:
+        key = tuple(map(str, words))
+        if key not in known:
+            known[key] = train(SAME_WEIGHTS, [home / "pretrain_gpt.py", *arguments(data), *words], 1,
+                               data["folder"] / f"one{len(known)}")
+            assert len(known[key]) == NUM_ITERATIONS
+            assert known[key][-1] < known[key][0] - 0.3, known[key]
+        return known[key]
+
+    return losses
+
+
+def assert_alike(losses: list[float], expected: list[float], tolerance: float = TOLERANCE) -> None:
+    assert losses == pytest.approx(expected, rel=tolerance, abs=0)
+
+
+@pytest.mark.parametrize(("num_ranks", "words"), [
+    (8, [*TP2, *PP2]),
+    (4, [*TP2, "--use-distributed-optimizer"]),
+    (4, [*PP2, "--checkpoint-activations", "--checkpoint-activations-stages", 1]),
+], ids=["tp2-pp2-dp2", "tp2-dp2-distributed-optimizer", "pp2-dp2-checkpointing"])
+def test_gpt_without_deepspeed(home, data, one_rank, tmp_path, num_ranks, words):
+    losses = train(SAME_WEIGHTS, [home / "pretrain_gpt.py", *arguments(data), *words], num_ranks, tmp_path)
+    assert_alike(losses, one_rank())
+
+
+def test_rotary_embeddings_turn_queries_and_keys_alike(home, data, one_rank, tmp_path):
+    script = [home / "pretrain_gpt.py", *arguments(data), *ROTARY]
+    assert_alike(train(SAME_WEIGHTS, [*script, *TP2], 4, tmp_path), one_rank(*ROTARY))
+    words = deepspeed_arguments(data["folder"], 1, has_pipeline=True)
+    assert_alike(train(SAME_WEIGHTS, [*script, *PP2, *words], 4, tmp_path), one_rank(*ROTARY, *words))
+
+
+@pytest.mark.parametrize(("num_ranks", "stage", "words"), [
+    (8, 1, [*TP2, *PP2]), (4, 0, TP2), (4, 2, TP2), (4, 3, [])],
+    ids=["zero1-tp2-pp2-dp2", "zero0-tp2-dp2", "zero2-tp2-dp2", "zero3-dp4"])
+def test_gpt_with_deepspeed(home, data, one_rank, tmp_path, num_ranks, stage, words):
+    losses = train(SAME_WEIGHTS, [home / "pretrain_gpt.py", *arguments(data), *words,
+                                  *deepspeed_arguments(tmp_path, stage, has_pipeline=stage == 1)], num_ranks, tmp_path)
+    # A pipeline of DeepSpeed's is another class of model, whose layers have other names and thus other weights.
+    reference = one_rank(*deepspeed_arguments(data["folder"], 1, has_pipeline=True)) if stage == 1 else one_rank()
+    assert_alike(losses, reference, ZERO3_TOLERANCE if stage == 3 else TOLERANCE)
+
+
+@pytest.mark.parametrize("kind", ["plain", "deepspeed"])
+def test_a_checkpoint_goes_on_as_if_nothing_had_been(home, data, tmp_path, kind):
+    words = [*arguments(data), *TP2, *PP2, "--save", tmp_path / "saved", "--save-interval", 10,
+             *(deepspeed_arguments(tmp_path, 1, has_pipeline=True) if kind == "deepspeed" else [])]
+    script = home / "pretrain_gpt.py"
+    whole = train(script, words, 4, tmp_path)
+    (tmp_path / "saved" / "latest_checkpointed_iteration.txt").write_text("10")
+    if kind == "deepspeed":
+        (tmp_path / "saved" / "latest").write_text("global_step10")
+    resumed = train(script, [*words, "--load", tmp_path / "saved"], 4, tmp_path)
+    assert resumed == whole[10:]
+
+
+def test_options_of_the_fork(home, data, tmp_path):
+    script, words = home / "pretrain_gpt.py", [*arguments(data), *TP2]
+    plain = train(script, words, 2, tmp_path / "plain")
+    options = ["--use-flush-denormal", "--use-timer", "--use-cached-dataset", "--cpu-optimizer", "--cpu-torch-adam",
+               "--override-lr-scheduler", "--no-load-lr-state", "--device-count", 0, "--skip-nonfinite-iterations",
+               "--wandb-name", "unused", "--DDP-impl", "local"]
+    same = train(script, [*words, *options], 2, tmp_path / "options")
+    assert same == pytest.approx(plain, rel=TOLERANCE)
+    for rank in range(2):
+        lines = (tmp_path / "options" / "timers" / f"rank_{rank}.jsonl").read_text().splitlines()
+        rows = [row for row in map(json.loads, lines) if "forward-backward" in row]
+        assert len(rows) == NUM_ITERATIONS and all(row["forward-backward"] > 0 for row in rows)
+
+
+def test_iterations_are_left_out(home, data, tmp_path):
+    output = train_output(home / "pretrain_gpt.py", [*arguments(data), "--skip-train-iteration-range", "3-4", "7"], 1,
+                          tmp_path)
+    assert [f"iteration {number} is left out" in output for number in (2, 3, 4, 5, 7)] == [False, True, True, False,
+                                                                                         True]
+    assert output.count("number of skipped iterations:   1") == 3
+
+
+def test_what_needs_a_gpu_and_missing_indices_are_refused(home, data, tmp_path):
+    words = arguments(data)
+    done = run_mpi([*RUN, home / "pretrain_gpt.py", *words, "--use-flash-attn-v2"], 2, cwd=tmp_path)
+    assert done.returncode == ConfigError.exit_code
+    assert "--use-flash-attn-v2 was given. It needs flash-attn, which needs a GPU." in done.stderr
+    assert done.stderr.count("was given") == 1
+    done = run_mpi([*RUN, home / "pretrain_gpt.py", *words, "--use-cached-dataset", "--seed", 4321], 2, cwd=tmp_path)
+    assert done.returncode == DataError.exit_code
+    assert "--use-cached-dataset reads index files and builds none" in done.stderr
+
+
+def test_losses_are_read_from_log_lines():
+    line = " iteration        {}/      20 | consumed samples: 8 | lm loss: {} | loss scale: 1.0 |"
+    assert read_losses("\n".join([line.format(1, "6.25E+00"), "noise", line.format(2, "6.0E+00")])) == [6.25, 6.0]

@@ -1,0 +1,86 @@
+"""Runs an unmodified training script whose initial weights do not depend on how ranks share the model.
+
+Megatron draws them with a seed per pipeline stage and tensor-parallel rank. Here they follow from the name of a
+parameter and the number of its layer, so that the losses of two layouts can be compared. Nothing else changes.
+
+Usage: ``mfugaku run same_weights.py SCRIPT ARGUMENTS...``
+"""
+
+from __future__ import annotations
+
+import re
+import runpy
+import sys
+import zlib
+from pathlib import Path
+
+import torch
+
+script = Path(sys.argv[1]).resolve()
+sys.argv[:] = sys.argv[1:]
+sys.path.insert(0, str(script.parent))
+
+
+def global_names(model: torch.nn.Module) -> dict[str, str]:
+    """Names of parameters with the number of their layer in the whole model."""
+    numbers = {name: module.layer_number - 1 for name, module in model.named_modules()
+               if type(module).__name__.endswith(("TransformerLayer", "TransformerLayerPipe"))}
+    names = {}
+    for name, _ in model.named_parameters():
+        layer = next((prefix for prefix in numbers if name.startswith(f"{prefix}.")), None)
+        names[name] = f"layer {numbers[layer]} {name[len(layer) + 1:]}" if layer else \
+            re.sub(r"^(module\.)?\d+\.", "", name)
+        if "word_embeddings" in name or name == "output_layer.weight":
+            names[name] = "word embeddings"  # tied: a copy of its own stands in the last stage
+    return names
+
+
+@torch.no_grad()
+def initialize(model: torch.nn.Module, rank: int, size: int) -> None:
+    """Fill the parameters: this rank's part of what the whole model has."""
+    names = global_names(model)
+    norms = {name for name, module in model.named_modules() if "Norm" in type(module).__name__}
+    for name, parameter in model.named_parameters():
+        is_split = getattr(parameter, "tensor_model_parallel", False)
+        dim = parameter.partition_dim if is_split else 0
+        shape = list(getattr(parameter, "ds_shape", parameter.shape))
+        shape[dim] *= size if is_split else 1
+        generator = torch.Generator().manual_seed(zlib.crc32(names[name].encode()))
+        whole = torch.randn(shape, generator=generator) * 0.05
+        if name.rpartition(".")[0] in norms and name.endswith("weight"):
+            whole += 1
+        if is_split and "query_key_value" in name:  # Megatron-DeepSpeed: all queries, then all keys, then all values
+            part = torch.cat([third.chunk(size, dim)[rank] for third in whole.chunk(3, dim)], dim)
+        else:
+            part = whole.chunk(size, dim)[rank] if is_split else whole
+        if hasattr(parameter, "ds_id"):  # ZeRO 3 has spread it over the ranks
+            import deepspeed
+
+            with deepspeed.zero.GatheredParameters(parameter, modifier_rank=0):
+                parameter.copy_(part)
+        else:
+            parameter.copy_(part)
+
+
+def install(training) -> None:
+    """Wrap the script's ``get_model``."""
+    original = training.get_model
+
+    def get_model(provider, *args, **kwargs):
+        from megatron.core import parallel_state
+
+        def provide(*words, **settings):
+            model = provider(*words, **settings)
+            initialize(model, parallel_state.get_tensor_model_parallel_rank(),
+                       parallel_state.get_tensor_model_parallel_world_size())
+            return model
+
+        return original(provide, *args, **kwargs)
+
+    training.get_model = get_model
+
+
+import megatron.training  # noqa: E402
+
+install(getattr(megatron.training, "training", megatron.training))
+runpy.run_path(str(script), run_name="__main__")
