@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from stretch import stretched
 
-
 #: Sanitizers, and the test cases that run under them: those of several threads, where it is about threads.
 SANITIZERS = {"address": [], "thread": ["--test-case=*products*,*attention*,*halves give*"]}
 
