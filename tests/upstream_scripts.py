@@ -16,6 +16,17 @@ from mpi_helpers import mpi_environment, run_mpi
 
 RUN = ["-m", "megatron_fugaku", "run"]
 VOCABULARY = 512
+NUM_ITERATIONS = 20
+#: Options of a small GPT, without dropout, that all of Megatron's scripts know.
+SMALL_GPT = {
+    "num-layers": 4, "hidden-size": 32, "num-attention-heads": 4, "seq-length": 32, "max-position-embeddings": 32,
+    "micro-batch-size": 2, "global-batch-size": 8, "train-iters": NUM_ITERATIONS, "lr": 1e-3, "min-lr": 1e-4,
+    "lr-decay-style": "cosine", "weight-decay": 0.1, "clip-grad": 1.0, "attention-dropout": 0, "hidden-dropout": 0,
+    "split": "90,5,5", "log-interval": 1, "eval-iters": 0, "eval-interval": 1000, "num-workers": 0,
+    "make-vocab-size-divisible-by": 64,
+}
+#: float32 sums in another order, over 20 steps of Adam, printed with seven digits.
+TOLERANCE = 2e-5
 _LOSS = re.compile(r"^ ?(?:\[[^\]]*\])? ?iteration +(\d+)/.*?lm loss: ([0-9.E+-]+)", re.MULTILINE)
 
 
@@ -54,6 +65,22 @@ def train_tokenizer(corpus: Path, prefix: Path) -> Path:
                                              vocab_size=VOCABULARY, model_type="unigram", num_threads=1,
                                              minloglevel=2)
     return prefix.with_suffix(".model")
+
+
+def write_tokens(home: Path, folder: Path) -> dict[str, Path]:
+    """Let the checkout's own tool write the corpus' tokens, on a CPU; return where they, the tokenizer and both are."""
+    corpus = write_corpus(folder / "corpus.jsonl")
+    model = train_tokenizer(corpus, folder / "tokenizer")
+    run_alone(home / "tools" / "preprocess_data.py", "--input", corpus, "--output-prefix", folder / "tokens",
+              "--tokenizer-type", "GPTSentencePieceTokenizer", "--tokenizer-model", model, "--append-eod",
+              "--workers", 1, cwd=folder)
+    assert (folder / "tokens_text_document.bin").stat().st_size > 100_000
+    return {"tokens": folder / "tokens_text_document", "tokenizer": model, "folder": folder}
+
+
+def as_words(settings: dict[str, object]) -> list[object]:
+    """{"lr": 1e-3} -> ["--lr", 1e-3]."""
+    return [word for name, value in settings.items() for word in (f"--{name}", value)]
 
 
 def run_alone(script: Path, *words: object, cwd: Path) -> subprocess.CompletedProcess[str]:

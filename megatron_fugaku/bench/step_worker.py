@@ -60,6 +60,7 @@ def build_megatron_step(shape: StepShape, is_ours: bool) -> Step:
     if is_ours:
         models = build_model_chunks(config, transformer_config, shape.vocab_size)
     else:
+        transformer_config.use_te_activation_func = False  # the local spec has no module for it
         models = [GPTModel(transformer_config, get_gpt_layer_local_spec(), shape.vocab_size, shape.seq_length,
                            share_embeddings_and_output_weights=True)]
         initialize_parameters(models[0], config.model.resolved(), config.train.seed)

@@ -10,17 +10,25 @@ from pathlib import Path
 
 import pytest
 from mpi_helpers import run_mpi
-from upstream_scripts import RUN, checkout, read_losses, run_alone, train, train_output, train_tokenizer, write_corpus
+from upstream_scripts import (
+    NUM_ITERATIONS,
+    RUN,
+    SMALL_GPT,
+    TOLERANCE,
+    as_words,
+    checkout,
+    read_losses,
+    train,
+    train_output,
+    write_tokens,
+)
 
 from megatron_fugaku.errors import ConfigError, DataError
 
 pytestmark = [pytest.mark.mpi, pytest.mark.slow, pytest.mark.timeout(600)]
 SAME_WEIGHTS = Path(__file__).parent / "workers" / "same_weights.py"
-NUM_ITERATIONS = 20
 TP2, PP2 = ["--tensor-model-parallel-size", 2], ["--pipeline-model-parallel-size", 2]
 ROTARY = ["--use-rotary-position-embeddings", "--normalization", "rmsnorm"]
-#: float32 sums in another order, over 20 steps of Adam, printed with seven digits.
-TOLERANCE = 2e-5
 #: ZeRO 3 adds up gradients and their norm by parameters that are spread over the ranks; 4.3e-5 was seen on four.
 ZERO3_TOLERANCE = 1e-4
 
@@ -33,27 +41,14 @@ def home() -> Path:
 @pytest.fixture(scope="session")
 def data(home, tmp_path_factory) -> dict[str, Path]:
     """Tokens that the checkout's own tool writes, on a CPU."""
-    folder = tmp_path_factory.mktemp("megatron_deepspeed")
-    corpus = write_corpus(folder / "corpus.jsonl")
-    model = train_tokenizer(corpus, folder / "tokenizer")
-    run_alone(home / "tools" / "preprocess_data.py", "--input", corpus, "--output-prefix", folder / "tokens",
-              "--tokenizer-type", "GPTSentencePieceTokenizer", "--tokenizer-model", model, "--append-eod",
-              "--workers", 1, cwd=folder)
-    assert (folder / "tokens_text_document.bin").stat().st_size > 100_000
-    return {"tokens": folder / "tokens_text_document", "tokenizer": model, "folder": folder}
+    return write_tokens(home, tmp_path_factory.mktemp("megatron_deepspeed"))
 
 
 def arguments(data, **changes) -> list:
     """The words of a small GPT, without dropout."""
-    settings = {
-        "num-layers": 4, "hidden-size": 32, "num-attention-heads": 4, "seq-length": 32, "max-position-embeddings": 32,
-        "micro-batch-size": 2, "global-batch-size": 8, "train-iters": NUM_ITERATIONS, "lr": 1e-3, "min-lr": 1e-4,
-        "lr-decay-style": "cosine", "weight-decay": 0.1, "clip-grad": 1.0, "attention-dropout": 0, "hidden-dropout": 0,
-        "tokenizer-type": "JapaneseSentencePiece", "vocab-file": data["tokenizer"], "data-path": data["tokens"],
-        "split": "90,5,5", "log-interval": 1, "eval-iters": 0, "eval-interval": 1000, "num-workers": 0,
-        "make-vocab-size-divisible-by": 64, "distributed-backend": "mpi", **changes}
-    return ["--no-cuda", "--use-cpu-initialization",
-            *(word for name, value in settings.items() for word in (f"--{name}", value))]
+    return ["--no-cuda", "--use-cpu-initialization", *as_words({
+        **SMALL_GPT, "tokenizer-type": "JapaneseSentencePiece", "vocab-file": data["tokenizer"],
+        "data-path": data["tokens"], "distributed-backend": "mpi", **changes})]
 
 
 def deepspeed_arguments(folder: Path, stage: int, has_pipeline: bool) -> list:
