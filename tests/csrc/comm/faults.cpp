@@ -49,9 +49,11 @@ OperationPtr start(const std::string& name, Group& group, const GuardedTensor& i
   const std::vector<int64_t> counts(size, count / group.size()), pieces_bytes(size, piece_bytes);
   std::vector<const void*> pieces;
   std::vector<void*> outs;
+  std::vector<comm::Parcel> parcels;
   for (size_t i = 0; i < size; ++i) {
     pieces.push_back(in.data() + static_cast<int64_t>(i) * piece_bytes);
     outs.push_back(out.data() + static_cast<int64_t>(i) * piece_bytes);
+    parcels.push_back({pieces.back(), piece_bytes, outs.back(), piece_bytes});
   }
   comm::Call call;
   call.keep = {in.owner(), out.owner()};
@@ -63,7 +65,7 @@ OperationPtr start(const std::string& name, Group& group, const GuardedTensor& i
     return comm::reduce_scatter(group, pieces, counts, out.data(), type, Reduction::Sum, call);
   if (name == "all_gather") return comm::all_gather(group, in.data(), outs, pieces_bytes, call);
   if (name == "broadcast") return comm::broadcast(group, in.data(), num_bytes, root, call);
-  if (name == "all_to_all") return comm::all_to_all(group, pieces, pieces_bytes, outs, pieces_bytes, call);
+  if (name == "all_to_all") return comm::all_to_all(group, std::move(parcels), call);
   if (name == "gather") return comm::gather(group, in.data(), piece_bytes, outs, pieces_bytes, root, call);
   if (name == "scatter") return comm::scatter(group, pieces, pieces_bytes, out.data(), piece_bytes, root, call);
   if (name == "barrier") return comm::barrier(group, call);

@@ -125,21 +125,19 @@ Job all_to_all(const Setting& s) {
   const auto between = [=](int a, int b) { return s.counts[static_cast<size_t>((a + b) % s.size())]; };
   auto input = s.memory(total_count(s)), apart = s.memory(total_count(s));
   char* output = s.is_in_place ? input.get() : apart.get();
-  std::vector<const void*> pieces;
-  std::vector<void*> outs;
-  std::vector<int64_t> num_bytes;
+  std::vector<comm::Parcel> parcels;
   int64_t begin = 0;
   for (int r = 0; r < s.size(); ++r) {
-    fill(s, input.get() + begin * s.element_bytes(), s.rank(), r, between(s.rank(), r));
-    pieces.push_back(input.get() + begin * s.element_bytes());
-    outs.push_back(output + begin * s.element_bytes());
-    num_bytes.push_back(between(s.rank(), r) * s.element_bytes());
+    char* const piece = input.get() + begin * s.element_bytes();
+    fill(s, piece, s.rank(), r, between(s.rank(), r));
+    const int64_t num_bytes = between(s.rank(), r) * s.element_bytes();
+    parcels.push_back({piece, num_bytes, output + begin * s.element_bytes(), num_bytes});
     begin += between(s.rank(), r);
   }
-  return {"all_to_all", [=] { return comm::all_to_all(*s.group, pieces, num_bytes, outs, num_bytes, {}); }, [=] {
+  return {"all_to_all", [=] { return comm::all_to_all(*s.group, parcels, {}); }, [=] {
             (void)input, (void)apart;
             for (int r = 0; r < s.size(); ++r)
-              expect_contribution(s, static_cast<char*>(outs[static_cast<size_t>(r)]), r, s.rank(),
+              expect_contribution(s, static_cast<char*>(parcels[static_cast<size_t>(r)].out), r, s.rank(),
                                   between(r, s.rank()));
           }};
 }

@@ -64,27 +64,23 @@ Part begin_exchange(const Task& task, const std::shared_ptr<Channel>& channel) {
   const int64_t element_bytes = comm::size_of(task.type);
   const auto count_of = [=](int from, int to) { return task.count * ((from + 2 * to) % 3) / 2; };
   std::vector<std::shared_ptr<char>> owners;
-  std::vector<const void*> pieces;
-  std::vector<void*> outs;
-  std::vector<int64_t> piece_bytes, out_bytes;
+  std::vector<comm::Parcel> parcels;
   for (int other = 0; other < size; ++other) {
     const int64_t for_it = count_of(rank, other), from_it = count_of(other, rank);
     owners.push_back(allocate(std::max<int64_t>(1, for_it) * element_bytes, task.is_in_arena));
     for (int64_t i = 0; i < for_it; ++i)
       write(task.type, owners.back().get(), i, contribution(task.type, rank, other + i, task.salt));
-    pieces.push_back(owners.back().get());
-    piece_bytes.push_back(for_it * element_bytes);
+    const void* const piece = owners.back().get();
     owners.push_back(allocate(std::max<int64_t>(1, from_it) * element_bytes, task.is_in_arena));
-    outs.push_back(owners.back().get());
-    out_bytes.push_back(from_it * element_bytes);
+    parcels.push_back({piece, for_it * element_bytes, owners.back().get(), from_it * element_bytes});
   }
   const comm::Ticket ticket = comm::make_ticket("all_to_all", 0, 0, {});
-  return {comm::shared::exchange(channel, ticket, pieces, piece_bytes, outs, out_bytes), [=] {
+  return {comm::shared::exchange(channel, ticket, parcels), [=] {
             (void)owners;
             for (int other = 0; other < size; ++other) {
               Task piece = task;
               piece.count = other == rank ? 0 : count_of(other, rank);
-              expect(piece, static_cast<const char*>(outs[static_cast<size_t>(other)]), rank, size, other);
+              expect(piece, static_cast<const char*>(parcels[static_cast<size_t>(other)].out), rank, size, other);
             }
           }};
 }
