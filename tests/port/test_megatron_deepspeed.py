@@ -35,7 +35,7 @@ ZERO3_TOLERANCE = 1e-4
 
 @pytest.fixture(scope="session")
 def home() -> Path:
-    return checkout("MEGATRON_DEEPSPEED_HOME", "transformers", "pybind11", "nltk", "regex")
+    return checkout("MEGATRON_DEEPSPEED_HOME", "transformers", "pybind11", "nltk", "regex", "six")
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ INTERLEAVED = [*PP2, "--num-layers-per-virtual-pipeline-stage", 1]
 
 @pytest.fixture(scope="session")
 def home() -> Path:
-    return checkout("MEGATRON_LM_HOME", "transformers", "pybind11", "regex")
+    return checkout("MEGATRON_LM_HOME", "transformers", "pybind11", "regex", "six")
 
 
 @pytest.fixture(scope="session")
