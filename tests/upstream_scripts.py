@@ -17,6 +17,8 @@ from mpi_helpers import mpi_environment, run_mpi
 RUN = ["-m", "megatron_fugaku", "run"]
 VOCABULARY = 512
 NUM_ITERATIONS = 20
+SAME_WEIGHTS = Path(__file__).parent / "port" / "workers" / "same_weights.py"
+TP2, PP2 = ["--tensor-model-parallel-size", 2], ["--pipeline-model-parallel-size", 2]
 #: Options of a small GPT, without dropout, that all of Megatron's scripts know.
 SMALL_GPT = {
     "num-layers": 4, "hidden-size": 32, "num-attention-heads": 4, "seq-length": 32, "max-position-embeddings": 32,

@@ -84,7 +84,6 @@ def _start_mpi() -> tuple[int, int]:
     is_first_call = not extension.is_ready()
     if is_first_call:
         _refuse_another_mpi(info)
-    if is_first_call:
         atexit.register(extension.stop_thread)
         _warn_without_pmix(extension, info)
         arena.prepare()

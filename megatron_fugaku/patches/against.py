@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import ast
 import functools
-import hashlib
 import importlib.metadata
-import textwrap
 import tokenize
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from megatron_fugaku.errors import PatchError
-from megatron_fugaku.patches.apply import PatchStatus
-from megatron_fugaku.patches.patch import Patch
+from megatron_fugaku.patches.apply import PatchStatus, judge
+from megatron_fugaku.patches.patch import Patch, digest_text
 from megatron_fugaku.patches.upstreams import upstreams_at
 
 
@@ -95,9 +93,7 @@ def digest_at(root: Path, patch: Patch) -> str | None:
     """Return the digest of a patch's source below ``root``, as :func:`megatron_fugaku.patches.patch.digest` gives it
     for what is imported; None where there is no such source."""
     text = source_of(root, patch.digest_of or patch.target)
-    if text is None:
-        return None
-    return hashlib.sha256(textwrap.dedent(text).encode()).hexdigest()
+    return None if text is None else digest_text(text)
 
 
 def versions_at(root: Path) -> dict[str, str]:
@@ -122,15 +118,11 @@ def check_against(root: Path, patches: Iterable[Patch]) -> list[PatchStatus]:
         if version is None or not patch.concerns(version):
             continue
         found = digest_at(root, patch)
-        if not patch.supports(version):
-            status, detail = "broken", f"written for {patch.upstream}"
-        elif found is None:
-            status, detail = "broken", f"{patch.digest_of or patch.target} does not exist"
-        elif not patch.knows(version, found):
-            status, detail = "drifted", f"known: {', '.join(patch.source)}"
+        if patch.supports(version) and found is None:
+            statuses.append(PatchStatus(patch.id, "broken", version, "",
+                                        f"{patch.digest_of or patch.target} does not exist"))
         else:
-            status, detail = "fits", ""
-        statuses.append(PatchStatus(patch.id, status, version, found or "", detail))
+            statuses.append(judge(patch, version, found or ""))
     if not statuses:
         names = sorted({patch.distribution for patch in patches})
         raise PatchError(f"{root} has none of {', '.join(names)}", "there is nothing to compare patches with",

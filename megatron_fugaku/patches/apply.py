@@ -175,6 +175,11 @@ def _status(patch: Patch) -> PatchStatus:
         found = patch.current_digest(original)
     except PatchError as error:
         return PatchStatus(patch.id, "broken", version, found, str(error))
+    return judge(patch, version, found)
+
+
+def judge(patch: Patch, version: str, found: str) -> PatchStatus:
+    """Return how a patch fits a version whose source has the digest ``found``."""
     if not patch.supports(version):
         return PatchStatus(patch.id, "broken", version, found, f"written for {patch.upstream}")
     if not patch.knows(version, found):

@@ -15,8 +15,20 @@ from typing import Any
 import torch
 
 from megatron_fugaku.errors import ConfigError
+from megatron_fugaku.patches.options import allow_choice, refuse_options, wrap_parse_args
 
 TOKENIZER = "JapaneseSentencePiece"
+#: Options that need a GPU, and what of it.
+_CUDA_ONLY = {
+    "use_flash_attn_v1": "flash-attn",
+    "use_flash_attn_v2": "flash-attn",
+    "use_flash_attn_triton": "Triton",
+    "use_flash_attn_builder": "DeepSpeed's CUDA kernels",
+    "ds_fused_adam": "DeepSpeed's CUDA kernels",
+    "fp8_e4m3": "Transformer Engine",
+    "fp8_hybrid": "Transformer Engine",
+    "use_tutel": "Tutel",
+}
 
 
 def add_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -50,8 +62,8 @@ def add_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     add("--wandb-name", dest="wandb_exp_name", default="", help="As --wandb-exp-name.")
     add("--wandb-entity", default=None, help="The wandb entity, as the variable WANDB_ENTITY.")
     add("--wandb-id", default=None, help="The wandb run to go on with, as the variable WANDB_RUN_ID.")
-    _allow(parser, "--distributed-backend", "mpi")
-    _allow(parser, "--tokenizer-type", TOKENIZER)
+    allow_choice(parser, "--distributed-backend", "mpi")
+    allow_choice(parser, "--tokenizer-type", TOKENIZER)
     return parser
 
 
@@ -63,45 +75,33 @@ def parse_range(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
-def _allow(parser: argparse.ArgumentParser, option: str, choice: str) -> None:
-    action = parser._option_string_actions.get(option)
-    if action is not None and action.choices is not None and choice not in action.choices:
-        action.choices = [*action.choices, choice]
-
-
 def build_parse_args(original: Callable) -> Callable:
-    """Return ``parse_args`` that knows the options too, through upstream's own ``extra_args_provider``."""
+    """Return ``parse_args`` that knows the options too."""
+    return wrap_parse_args(original, add_options, _finish)
 
-    @functools.wraps(original)
-    def parse_args(extra_args_provider: Callable | None = None, *args: Any, **kwargs: Any) -> argparse.Namespace:
-        def provide(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-            return add_options(extra_args_provider(parser) if extra_args_provider else parser)
 
-        parsed = original(provide, *args, **kwargs)
-        _check(parsed)
-        # A model of pipeline stages reads it with --deepspeed and, for rotary embeddings, without.
-        if not hasattr(parsed, "deepspeed_config_dict"):
-            parsed.deepspeed_config_dict = None
-        if parsed.checkpoint_activations and parsed.recompute_method is None:
-            # Upstream's own training, unlike DeepSpeed's, wants its newer words for it.
-            parsed.recompute_granularity, parsed.recompute_method = "full", "uniform"
-            parsed.recompute_num_layers = parsed.checkpoint_num_layers
-        if parsed.cpu_optimizer and parsed.cpu_torch_adam:
-            # Upstream's branch for them lacks an import; its other one builds the same optimizer (patch mds-adam).
-            parsed.cpu_optimizer = False
-        # Fused kernels are CUDA sources; their plain versions are what runs here.
-        parsed.masked_softmax_fusion = False
-        parsed.gradient_accumulation_fusion = False
-        if parsed.use_flush_denormal:
-            torch.set_flush_denormal(True)
-        if parsed.use_timer:
-            parsed.timing_log_level = 2  # timers of a higher level are not kept at all
-        for name, value in (("WANDB_ENTITY", parsed.wandb_entity), ("WANDB_RUN_ID", parsed.wandb_id)):
-            if value is not None:
-                os.environ.setdefault(name, value)
-        return parsed
-
-    return parse_args
+def _finish(parsed: argparse.Namespace) -> None:
+    _check(parsed)
+    # A model of pipeline stages reads it with --deepspeed and, for rotary embeddings, without.
+    if not hasattr(parsed, "deepspeed_config_dict"):
+        parsed.deepspeed_config_dict = None
+    if parsed.checkpoint_activations and parsed.recompute_method is None:
+        # Upstream's own training, unlike DeepSpeed's, wants its newer words for it.
+        parsed.recompute_granularity, parsed.recompute_method = "full", "uniform"
+        parsed.recompute_num_layers = parsed.checkpoint_num_layers
+    if parsed.cpu_optimizer and parsed.cpu_torch_adam:
+        # Upstream's branch for them lacks an import; its other one builds the same optimizer (patch mds-adam).
+        parsed.cpu_optimizer = False
+    # Fused kernels are CUDA sources; their plain versions are what runs here.
+    parsed.masked_softmax_fusion = False
+    parsed.gradient_accumulation_fusion = False
+    if parsed.use_flush_denormal:
+        torch.set_flush_denormal(True)
+    if parsed.use_timer:
+        parsed.timing_log_level = 2  # timers of a higher level are not kept at all
+    for name, value in (("WANDB_ENTITY", parsed.wandb_entity), ("WANDB_RUN_ID", parsed.wandb_id)):
+        if value is not None:
+            os.environ.setdefault(name, value)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -110,13 +110,7 @@ def _check(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: naming the option.
     """
-    for option, package in (("use_flash_attn_v1", "flash-attn"), ("use_flash_attn_v2", "flash-attn"),
-                            ("use_flash_attn_triton", "Triton"), ("use_flash_attn_builder", "DeepSpeed's CUDA kernels"),
-                            ("ds_fused_adam", "DeepSpeed's CUDA kernels"), ("fp8_e4m3", "Transformer Engine"),
-                            ("fp8_hybrid", "Transformer Engine"), ("use_tutel", "Tutel")):
-        if getattr(args, option, False):
-            raise ConfigError(f"--{option.replace('_', '-')} was given", f"it needs {package}, which needs a GPU",
-                              "leave it out", f"--{option.replace('_', '-')}")
+    refuse_options(args, _CUDA_ONLY)
     if getattr(args, "use_rotary_position_embeddings", False) and args.pipeline_model_parallel_size > 1 \
             and not args.deepspeed:
         raise ConfigError(f"--use-rotary-position-embeddings was given with {args.pipeline_model_parallel_size} "

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from megatron_fugaku.errors import ConfigError
+from megatron_fugaku.patches.options import allow_choice, refuse_options, wrap_parse_args
 from megatron_fugaku.patches.stand_ins import absent_function
 
 
@@ -47,45 +48,27 @@ def build_batch_invariant_kernels(original: None) -> ModuleType:
     return module
 
 
-def build_nothing(original: Callable) -> Callable:
-    """Return a function that does nothing: there are no fused kernels to build, and no compiler to warm up."""
-
-    def nothing(*args: Any, **kwargs: Any) -> None:
-        """Nothing is needed."""
-
-    return nothing
-
-
-#: Options that need a GPU, each with what of it, and what to write instead.
-_CUDA_ONLY = (
-    ("fp8", "Transformer Engine", "leave it out"),
-    ("fp4", "Transformer Engine", "leave it out"),
-    ("use_flash_attn", "flash-attn", "leave it out"),
-    ("enable_cuda_graph", "CUDA graphs", "leave it out"),
-    ("external_cuda_graph", "CUDA graphs", "leave it out"),
-    ("moe_grouped_gemm", "grouped matrix products of CUDA", "leave it out"),
-    ("tp_comm_overlap", "Transformer Engine", "leave it out"),
-    ("use_nccl_ub", "NCCL", "leave it out"),
-)
+#: Options that need a GPU, and what of it.
+_CUDA_ONLY = {
+    "fp8": "Transformer Engine",
+    "fp4": "Transformer Engine",
+    "use_flash_attn": "flash-attn",
+    "enable_cuda_graph": "CUDA graphs",
+    "external_cuda_graph": "CUDA graphs",
+    "moe_grouped_gemm": "grouped matrix products of CUDA",
+    "tp_comm_overlap": "Transformer Engine",
+    "use_nccl_ub": "NCCL",
+}
 
 
 def build_parse_args(original: Callable) -> Callable:
     """Return ``parse_args`` that refuses what needs a GPU, and knows the backend of MPI by name."""
 
-    @functools.wraps(original)
-    def parse_args(extra_args_provider: Callable | None = None, *args: Any, **kwargs: Any) -> argparse.Namespace:
-        def provide(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-            parser = extra_args_provider(parser) if extra_args_provider else parser
-            backend = parser._option_string_actions.get("--distributed-backend")
-            if backend is not None and backend.choices is not None:
-                backend.choices = [*backend.choices, "mpi"]
-            return parser
+    def add_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        allow_choice(parser, "--distributed-backend", "mpi")
+        return parser
 
-        parsed = original(provide, *args, **kwargs)
-        _check(parsed)
-        return parsed
-
-    return parse_args
+    return wrap_parse_args(original, add_options, _check)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -94,10 +77,7 @@ def _check(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: naming the option.
     """
-    for name, package, fix in _CUDA_ONLY:
-        if getattr(args, name, None):
-            option = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{option} was given", f"it needs {package}, which needs a GPU", fix, option)
+    refuse_options(args, _CUDA_ONLY)
     if getattr(args, "transformer_impl", "local") != "local" and \
             importlib.util.find_spec("transformer_engine") is None:
         raise ConfigError(f"--transformer-impl is {args.transformer_impl}", "it needs Transformer Engine, which needs "

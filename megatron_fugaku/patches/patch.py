@@ -40,9 +40,14 @@ def resolve(path: str) -> tuple[Any, str]:
     return owner, name
 
 
+def digest_text(text: str) -> str:
+    """Return the SHA-256 of a source text, indentation aside."""
+    return hashlib.sha256(textwrap.dedent(text).encode()).hexdigest()
+
+
 def digest(thing: Any) -> str:
-    """Return the SHA-256 of the source text of a function, class or module, indentation aside."""
-    return hashlib.sha256(textwrap.dedent(inspect.getsource(thing)).encode()).hexdigest()
+    """Return the digest of the source of a function, class or module."""
+    return digest_text(inspect.getsource(thing))
 
 
 def find_file(module: str) -> str | None:
@@ -73,7 +78,7 @@ def digest_file(module: str) -> str:
         raise PatchError(f"{module} does not exist", "the upstream it was written for has changed",
                          "run `mfugaku patches check`", module)
     with tokenize.open(file) as text:
-        return hashlib.sha256(textwrap.dedent(text.read()).encode()).hexdigest()
+        return digest_text(text.read())
 
 
 @dataclass(frozen=True)

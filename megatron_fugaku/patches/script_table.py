@@ -8,7 +8,6 @@ _MAKERS = "megatron_fugaku.patches"
 _TORCH = {"distribution": "torch", "upstream": ">=2.10,<2.14", "kind": "shim", "group": "scripts",
           "remove_when": "programs ask torch.accelerator for the device"}
 _TORCH_INIT = {**_TORCH, "upstream_ref": "torch/cuda/__init__.py"}
-_TORCH_TYPE = {**_TORCH_INIT, "digest_of": "torch.cuda"}
 _MDS = {"distribution": "Megatron-DeepSpeed", "upstream": ">=2025.7,<2026.12", "group": "scripts"}
 _MLM = {"distribution": "Megatron-LM", "upstream": ">=0.16,<0.17", "group": "scripts"}
 _CORE = {"distribution": "megatron-core", "upstream": ">=0.15,<0.17", "group": "scripts"}
@@ -19,7 +18,7 @@ SCRIPT_PATCHES: tuple[Patch, ...] = (
     # torch.cuda: names that programs call on every device.
     Patch(id="cuda-device-count", target="torch.cuda:device_count", make=f"{_MAKERS}.torch_cuda:build_device_count",
           reason="programs divide ranks among devices, and there would be none", **_TORCH_INIT),
-    Patch(id="cuda-set-device", target="torch.cuda:set_device", make=f"{_MAKERS}.torch_cuda:build_set_device",
+    Patch(id="cuda-set-device", target="torch.cuda:set_device", make=f"{_MAKERS}.stand_ins:build_nothing",
           reason="programs choose the device of their rank, which raises", **_TORCH_INIT),
     Patch(id="cuda-set-rng-state", target="torch.cuda:set_rng_state", make=f"{_MAKERS}.torch_cuda:build_set_rng_state",
           reason="a checkpoint's random state is put into a CUDA generator that does not exist",
@@ -29,13 +28,13 @@ SCRIPT_PATCHES: tuple[Patch, ...] = (
           reason="seeding all devices is ignored without CUDA, and dropout would differ from run to run",
           **{**_TORCH, "upstream_ref": "torch/cuda/random.py"}),
     Patch(id="cuda-reset-peak-memory", target="torch.cuda:reset_peak_memory_stats",
-          make=f"{_MAKERS}.torch_cuda:build_reset_peak_memory_stats",
+          make=f"{_MAKERS}.stand_ins:build_nothing",
           reason="programs reset statistics of the device's memory, which raises",
           **{**_TORCH, "upstream_ref": "torch/cuda/memory.py"}),
-    Patch(id="cuda-nvtx-push", target="torch.cuda.nvtx:range_push", make=f"{_MAKERS}.torch_cuda:build_nvtx_range",
+    Patch(id="cuda-nvtx-push", target="torch.cuda.nvtx:range_push", make=f"{_MAKERS}.stand_ins:build_nothing",
           reason="programs mark ranges for NVIDIA's profiler, which raises",
           **{**_TORCH, "upstream_ref": "torch/cuda/nvtx.py"}),
-    Patch(id="cuda-nvtx-pop", target="torch.cuda.nvtx:range_pop", make=f"{_MAKERS}.torch_cuda:build_nvtx_range",
+    Patch(id="cuda-nvtx-pop", target="torch.cuda.nvtx:range_pop", make=f"{_MAKERS}.stand_ins:build_nothing",
           reason="programs end the ranges that they marked, which raises",
           **{**_TORCH, "upstream_ref": "torch/cuda/nvtx.py"}),
     Patch(id="cuda-stream-class", target="torch.cuda:Stream", make=f"{_MAKERS}.torch_streams:build_stream_class",
@@ -52,19 +51,12 @@ SCRIPT_PATCHES: tuple[Patch, ...] = (
           reason="programs let one stream wait for the default one, which raises", **_TORCH_INIT),
     Patch(id="cuda-stream-context", target="torch.cuda:stream", make=f"{_MAKERS}.torch_streams:build_stream_context",
           reason="programs run a block in a stream of its own, which raises", **_TORCH_INIT),
-    Patch(id="cuda-set-stream", target="torch.cuda:set_stream", make=f"{_MAKERS}.torch_streams:build_set_stream",
+    Patch(id="cuda-set-stream", target="torch.cuda:set_stream", make=f"{_MAKERS}.stand_ins:build_nothing",
           reason="programs choose a stream for what follows, which raises", **_TORCH_INIT),
-    Patch(id="cuda-float-tensor", target="torch.cuda:FloatTensor", make=f"{_MAKERS}.torch_cuda:build_float_tensor",
-          reason="programs make tensors by the name of their CUDA type, which raises", **_TORCH_TYPE),
-    Patch(id="cuda-half-tensor", target="torch.cuda:HalfTensor", make=f"{_MAKERS}.torch_cuda:build_half_tensor",
-          reason="programs make tensors by the name of their CUDA type, which raises", **_TORCH_TYPE),
-    Patch(id="cuda-bfloat16-tensor", target="torch.cuda:BFloat16Tensor",
-          make=f"{_MAKERS}.torch_cuda:build_bfloat16_tensor",
-          reason="programs make tensors by the name of their CUDA type, which raises", **_TORCH_TYPE),
-    Patch(id="cuda-int-tensor", target="torch.cuda:IntTensor", make=f"{_MAKERS}.torch_cuda:build_int_tensor",
-          reason="programs make tensors by the name of their CUDA type, which raises", **_TORCH_TYPE),
-    Patch(id="cuda-long-tensor", target="torch.cuda:LongTensor", make=f"{_MAKERS}.torch_cuda:build_long_tensor",
-          reason="programs make tensors by the name of their CUDA type, which raises", **_TORCH_TYPE),
+    *(Patch(id=f"cuda-{name.lower()}-tensor", target=f"torch.cuda:{name}Tensor", digest_of="torch.cuda",
+            make=f"{_MAKERS}.torch_cuda:build_cpu_type",
+            reason="programs make tensors by the name of their CUDA type, which raises", **_TORCH_INIT)
+      for name in ("Float", "Half", "BFloat16", "Int", "Long")),
     # DeepSpeed.
     Patch(id="deepspeed-accelerator", target="deepspeed.accelerator.real_accelerator:ds_accelerator", kind="replace",
           phase="import", make=f"{_MAKERS}.deepspeed_accelerator:build_accelerator", distribution="deepspeed",
@@ -181,12 +173,12 @@ SCRIPT_PATCHES: tuple[Patch, ...] = (
           reason="start-up asserts that there is a CUDA device",
           upstream_ref="megatron/training/initialize.py", remove_when="upstream trains without CUDA by itself", **_MLM),
     Patch(id="mlm-fused-kernels", target="megatron.legacy.fused_kernels:load", kind="replace",
-          make=f"{_MAKERS}.megatron_lm:build_nothing",
+          make=f"{_MAKERS}.stand_ins:build_nothing",
           reason="start-up asks for NVIDIA's compiler, to build kernels that the options switch off",
           upstream_ref="megatron/legacy/fused_kernels/__init__.py", remove_when="upstream builds them only for CUDA",
           **_MLM),
     Patch(id="mlm-jit-warmup", target="megatron.training.initialize:set_jit_fusion_options", kind="replace",
-          make=f"{_MAKERS}.megatron_lm:build_nothing",
+          make=f"{_MAKERS}.stand_ins:build_nothing",
           reason="start-up switches on a fuser for CUDA and warms it up",
           upstream_ref="megatron/training/initialize.py", remove_when="upstream does so only for CUDA", **_MLM),
     Patch(id="mlm-arch-version", target="megatron.training.utils:get_device_arch_version", kind="shim",

@@ -1,4 +1,4 @@
-"""Functions that stand where upstream imports some that cannot be had here, and say so when they are called."""
+"""Functions that stand where upstream has some that cannot be had here, or are not needed."""
 
 from __future__ import annotations
 
@@ -17,3 +17,13 @@ def absent_function(name: str, what: str, fix: str) -> Callable:
 
     absent.__name__ = name.rpartition(".")[2]
     return absent
+
+
+def build_nothing(original: Callable) -> Callable:
+    """Patch maker: a function that does nothing, for what only a GPU needs: one of several devices or streams to be
+    chosen, to be waited for or to be profiled, kernels to be built, a compiler to be warmed up."""
+
+    def nothing(*args: Any, **kwargs: Any) -> None:
+        """Nothing is needed."""
+
+    return nothing

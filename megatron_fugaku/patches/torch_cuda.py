@@ -21,15 +21,6 @@ def build_current_device(original: Callable) -> Callable:
     return current_device
 
 
-def build_synchronize(original: Callable) -> Callable:
-    """Return a function that does nothing: CPU operations have finished when they return."""
-
-    def synchronize(device: Any = None) -> None:
-        """Nothing runs behind the caller's back on a CPU."""
-
-    return synchronize
-
-
 def build_get_rng_state(original: Callable) -> Callable:
     """Return a function that reads the CPU generator, the one that CPU dropout draws from."""
 
@@ -74,56 +65,9 @@ def build_device_count(original: Callable) -> Callable:
     return device_count
 
 
-def build_set_device(original: Callable) -> Callable:
-    """Return a function that does nothing: whichever device a program numbers, it is the CPU."""
-
-    def set_device(device: Any) -> None:
-        """All devices are the CPU."""
-
-    return set_device
-
-
-def build_reset_peak_memory_stats(original: Callable) -> Callable:
-    """Return a function that does nothing: nobody counts what torch takes of the host's memory."""
-
-    def reset_peak_memory_stats(device: Any = None) -> None:
-        """There are no such statistics of the CPU."""
-
-    return reset_peak_memory_stats
-
-
-def build_float_tensor(original: type) -> type:
-    """Return the type of CPU tensors in place of ``torch.cuda.FloatTensor``."""
-    return torch.FloatTensor
-
-
-def build_int_tensor(original: type) -> type:
-    """Return the type of CPU tensors in place of ``torch.cuda.IntTensor``."""
-    return torch.IntTensor
-
-
-def build_long_tensor(original: type) -> type:
-    """Return the type of CPU tensors in place of ``torch.cuda.LongTensor``."""
-    return torch.LongTensor
-
-
-def build_half_tensor(original: type) -> type:
-    """Return the type of CPU tensors in place of ``torch.cuda.HalfTensor``."""
-    return torch.HalfTensor
-
-
-def build_bfloat16_tensor(original: type) -> type:
-    """Return the type of CPU tensors in place of ``torch.cuda.BFloat16Tensor``."""
-    return torch.BFloat16Tensor
-
-
-def build_nvtx_range(original: Callable) -> Callable:
-    """Return a function that marks nothing: there is no profiler of NVIDIA's to tell."""
-
-    def mark(*args: Any, **kwargs: Any) -> None:
-        """Nothing is marked."""
-
-    return mark
+def build_cpu_type(original: type) -> type:
+    """Return the type of CPU tensors of the same name, such as ``torch.FloatTensor`` for ``torch.cuda.FloatTensor``."""
+    return getattr(torch, original.__name__)
 
 
 def check_generator() -> str | None:

@@ -108,12 +108,3 @@ def build_stream_context(original: Callable) -> Callable:
         yield
 
     return stream
-
-
-def build_set_stream(original: Callable) -> Callable:
-    """Return a function that does nothing: there is only one stream."""
-
-    def set_stream(stream: Any) -> None:
-        """There is only one."""
-
-    return set_stream

@@ -12,9 +12,12 @@ import pytest
 from mpi_helpers import run_mpi
 from upstream_scripts import (
     NUM_ITERATIONS,
+    PP2,
     RUN,
+    SAME_WEIGHTS,
     SMALL_GPT,
     TOLERANCE,
+    TP2,
     as_words,
     checkout,
     read_losses,
@@ -26,8 +29,6 @@ from upstream_scripts import (
 from megatron_fugaku.errors import ConfigError, DataError
 
 pytestmark = [pytest.mark.mpi, pytest.mark.slow, pytest.mark.timeout(600)]
-SAME_WEIGHTS = Path(__file__).parent / "workers" / "same_weights.py"
-TP2, PP2 = ["--tensor-model-parallel-size", 2], ["--pipeline-model-parallel-size", 2]
 ROTARY = ["--use-rotary-position-embeddings", "--normalization", "rmsnorm"]
 #: ZeRO 3 adds up gradients and their norm by parameters that are spread over the ranks; 4.3e-5 was seen on four.
 ZERO3_TOLERANCE = 1e-4

@@ -11,9 +11,12 @@ import pytest
 from mpi_helpers import run_mpi
 from upstream_scripts import (
     NUM_ITERATIONS,
+    PP2,
     RUN,
+    SAME_WEIGHTS,
     SMALL_GPT,
     TOLERANCE,
+    TP2,
     as_words,
     checkout,
     train,
@@ -23,8 +26,6 @@ from upstream_scripts import (
 from megatron_fugaku.errors import ConfigError
 
 pytestmark = [pytest.mark.mpi, pytest.mark.slow, pytest.mark.timeout(600)]
-SAME_WEIGHTS = Path(__file__).parent / "workers" / "same_weights.py"
-TP2, PP2 = ["--tensor-model-parallel-size", 2], ["--pipeline-model-parallel-size", 2]
 INTERLEAVED = [*PP2, "--num-layers-per-virtual-pipeline-stage", 1]
 
 

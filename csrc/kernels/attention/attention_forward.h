@@ -11,6 +11,27 @@
 namespace mfugaku::kernels {
 namespace {
 
+// Which of a block's keys the queries of a vector see.
+struct VisibleKeys {
+  static constexpr int64_t kRows = 8;  // keys at a time
+
+  const AttentionJob& job;
+  int64_t key, num_keys;  // of the block; those that some query of the panel sees
+  int64_t query;          // of the vector's first lane
+
+  // Keys that all queries see, in whole groups.
+  MFUGAKU_INLINE int64_t num_clear() const {
+    const int64_t last = query + job.num_keys - job.num_queries;  // of the first query
+    return (job.is_causal ? least(num_keys, most(0, last + 1 - key)) : num_keys) / kRows * kRows;
+  }
+  // The queries that see a key of the block; none where `row` is behind its end.
+  MFUGAKU_INLINE Mask sees(int64_t row) const {
+    const int64_t first = job.is_causal ? most(0, key + row - (job.num_keys - job.num_queries)) : 0;
+    return not_below(count_from(static_cast<uint32_t>(query)),
+                     broadcast(row < num_keys ? static_cast<uint32_t>(first) : ~0u));
+  }
+};
+
 // The scores of one block of keys with one vector of queries become probabilities, but for the factor of each query.
 struct Softmax : VisibleKeys {
   const DropoutWords& words;
