@@ -173,6 +173,8 @@ VARIABLES: dict[str, Variable] = {
                  "MPI; 0: those for which ours was faster when it was measured."),
         Variable("MFUGAKU_PRELOAD_REPORT", parse_flag, False,
                  "That library says on rank 0 before MPI_Finalize how many calls it served."),
+        Variable("MFUGAKU_KEEP_FREED_MEMORY", parse_flag, True,
+                 "Ranks keep the memory that they free for what they ask for next, instead of giving it back."),
         Variable("MFUGAKU_MPI", MpiFamily, MpiFamily(),
                  "Which build of the MPI backend to load, as in `mpich`; empty: that of the MPI which started the "
                  "process."),

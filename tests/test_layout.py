@@ -18,7 +18,7 @@ WALK = ("config", "plan", "launch", "data", "model", "train", "checkpoint")
 ENDS = ("finetune", "eval", "serve", "report", "bench")
 #: What carries the walk from below: anyone may import it, and it imports no room.
 BELOW = ("errors", "atomic_file", "environment", "elf", "mpi_families", "mpi_choice", "native_library", "c_library",
-         "processor", "flight", "kernels", "comm", "patches", "port")
+         "processor", "freed_memory", "flight", "kernels", "comm", "patches", "port")
 #: May import everything; nothing imports them.
 ABOVE = ("cli", "commands", "__main__")
 

@@ -41,7 +41,10 @@ def build_megatron_step(shape: StepShape, is_ours: bool) -> Step:
     """
     from megatron_fugaku import patches
     from megatron_fugaku.config import RunConfig
+    from megatron_fugaku.freed_memory import keep_freed_memory
 
+    if is_ours:
+        keep_freed_memory()
     patches.apply()
     torch.distributed.init_process_group("mpi")
 

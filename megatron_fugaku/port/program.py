@@ -20,6 +20,7 @@ from megatron_fugaku import comm, patches
 from megatron_fugaku.comm.names import answer_to
 from megatron_fugaku.comm.registration import set_rendezvous
 from megatron_fugaku.errors import ConfigError, PatchError
+from megatron_fugaku.freed_memory import keep_freed_memory
 from megatron_fugaku.patches.cuda_names import enter_cuda_devices
 from megatron_fugaku.patches.noise import silence_upstream
 from megatron_fugaku.port.cuda_only import explain_cuda_error
@@ -41,6 +42,7 @@ def patch() -> None:
         os.environ.setdefault(name, value)
     silence_upstream()
     comm.install_excepthook()
+    keep_freed_memory()
     set_rendezvous()
     answer_to("nccl", "gloo")
     patches.patch_on_import()

@@ -13,6 +13,7 @@ from megatron_fugaku.comm.registration import placed_job
 from megatron_fugaku.config import RunConfig, data_parallel_size
 from megatron_fugaku.errors import EnvironmentError
 from megatron_fugaku.flight import FOLDER
+from megatron_fugaku.freed_memory import keep_freed_memory
 from megatron_fugaku.kernels.extension import choose_implementations
 
 PIPELINE_SEED_OFFSET = 100
@@ -62,6 +63,7 @@ def distributed_runtime(config: RunConfig, has_flight_recorder: bool = False) ->
     would otherwise wait for this one for ever.
     """
     comm.install_excepthook()
+    keep_freed_memory()
     patches.apply()
     torch.distributed.init_process_group("mpi")
     if has_flight_recorder and not environment.get("MFUGAKU_COMM_FLIGHT_DIR"):
