@@ -8,7 +8,10 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
-from megatron.core.tokenizers import MegatronTokenizerBase
+try:
+    from megatron.core.tokenizers import MegatronTokenizerBase
+except ImportError:  # megatron-core 0.14
+    from megatron.core.datasets.megatron_tokenizer import MegatronTokenizer as MegatronTokenizerBase
 
 from megatron_fugaku.data.codec import Codec
 from megatron_fugaku.data.tokenizer_training import train_tokenizer
@@ -29,6 +32,7 @@ class SentencePieceTokenizer(MegatronTokenizerBase):
 
     def __init__(self, path: Path | str, chat_template: str | None = None):
         super().__init__(str(path), {"library": "sentencepiece", "chat_template": chat_template})
+        self.path, self.chat_template = str(path), chat_template
         self._codec = Codec(path)
         self.unique_identifiers = OrderedDict(
             [("class", type(self).__name__), ("sha256", self._codec.sha256), ("vocab_size", self._codec.vocab_size)]

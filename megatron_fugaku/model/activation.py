@@ -5,11 +5,13 @@ megatron-core adds the bias, splits, activates and multiplies with torch, each i
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import torch
 from megatron.core.transformer.mlp import MLPSubmodules
 from megatron.core.transformer.module import MegatronModule
+from megatron.core.transformer.transformer_config import TransformerConfig
 
 from megatron_fugaku.kernels.bias_gelu import bias_gelu
 from megatron_fugaku.kernels.extension import load_operators
@@ -46,16 +48,23 @@ class Activated(MegatronModule):
         return x
 
 
-def has_own_activation() -> bool:
-    """Return whether the MLP is to build the activation module of its spec.
+#: The name by which megatron-core from 0.15 on is told to build the activation module of a spec.
+_BUILDS_MODULE = "use_te_activation_func"
 
-    megatron-core calls that Transformer Engine's, and otherwise activates with torch.
-    """
-    return load_operators() is not None
+
+def has_own_activation() -> bool:
+    """Return whether the MLP is to build the activation module of its spec; otherwise it activates with torch."""
+    return load_operators() is not None and any(field.name == _BUILDS_MODULE for field in fields(TransformerConfig))
+
+
+def activation_options() -> dict[str, Any]:
+    """Return the options of TransformerConfig that make it so."""
+    return {_BUILDS_MODULE: True} if has_own_activation() else {}
 
 
 def choose_mlp(is_swiglu: bool) -> MLPSubmodules:
     """Return the modules of an MLP, gated by SiLU or with GELU."""
-    has_gelu = has_own_activation() and not is_swiglu
-    return MLPSubmodules(linear_fc1=GeluLinear if has_gelu else ColumnLinear, linear_fc2=LayerOutputLinear,
-                         activation_func=Activated if has_gelu else SwiGLU)
+    if not has_own_activation():
+        return MLPSubmodules(linear_fc1=ColumnLinear, linear_fc2=LayerOutputLinear)
+    return MLPSubmodules(linear_fc1=ColumnLinear if is_swiglu else GeluLinear, linear_fc2=LayerOutputLinear,
+                         activation_func=SwiGLU if is_swiglu else Activated)

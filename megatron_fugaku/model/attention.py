@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from megatron.core import parallel_state
 from megatron.core.transformer.dot_product_attention import DotProductAttention
 from megatron.core.transformer.enums import AttnMaskType
 
@@ -16,7 +17,7 @@ from megatron_fugaku.kernels.attention import attention
 from megatron_fugaku.kernels.dropout import draw_seed
 from megatron_fugaku.kernels.extension import load_operators, runs_kernel
 from megatron_fugaku.model.dropout import choose_dropout
-from megatron_fugaku.model.softmax import choose_softmax
+from megatron_fugaku.model.softmax import choose_softmax, window_of
 
 
 class CoreAttention(DotProductAttention):
@@ -39,7 +40,7 @@ class CoreAttention(DotProductAttention):
             return super().forward(query, key, value, attention_mask, attn_mask_type, attention_bias, packed_seq_params)
         p = self.attention_dropout.p if self.training else 0.0
         out = attention(query, key, value, self.softmax_scale, p=p, seed=draw_seed() if p > 0 else 0,
-                        first_head=self.tp_group.rank() * query.shape[2],
+                        first_head=parallel_state.get_tensor_model_parallel_rank() * query.shape[2],
                         heads_of_model=self.config.num_attention_heads)
         return out.view(*out.shape[:2], -1)
 
@@ -47,5 +48,5 @@ class CoreAttention(DotProductAttention):
         softmax = self.scale_mask_softmax
         return (load_operators() is not None and runs_kernel("attention", query, key, value)
                 and all(each is None for each in given) and self.attn_mask_type == AttnMaskType.causal
-                and query.shape[0] == key.shape[0] and softmax.scale is None and softmax.window_size is None
-                and self.softmax_offset is None and self.attention_dropout.p < 1)
+                and query.shape[0] == key.shape[0] and softmax.scale is None and window_of(softmax) is None
+                and getattr(self, "softmax_offset", None) is None and self.attention_dropout.p < 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from megatron.core import parallel_state
 from megatron.core.models.gpt.gpt_model import GPTModel
 
 from megatron_fugaku.kernels import cross_entropy as kernels
@@ -52,5 +53,5 @@ class LanguageModel(GPTModel):
         if kernels.operator() is None or not runs_kernel("cross_entropy", logits):
             return super().compute_language_model_loss(labels, logits)
         targets = labels.transpose(0, 1).contiguous()
-        losses = VocabParallelCrossEntropy.apply(logits, targets, self.pg_collection.tp)
+        losses = VocabParallelCrossEntropy.apply(logits, targets, parallel_state.get_tensor_model_parallel_group())
         return losses.transpose(0, 1).contiguous()

@@ -11,6 +11,11 @@ from megatron_fugaku.kernels.implementations import prefers_kernel
 from megatron_fugaku.kernels.softmax import softmax
 
 
+def window_of(module: FusedScaleMaskSoftmax) -> tuple[int, int] | None:
+    """Return the window outside which a query sees nothing, None for none; megatron-core has it from 0.15 on."""
+    return getattr(module, "window_size", None)
+
+
 class ScaleMaskSoftmax(FusedScaleMaskSoftmax):
     """Scales scores [batch, heads, queries, keys], leaves out what a query must not see, and takes their softmax.
 
@@ -20,7 +25,7 @@ class ScaleMaskSoftmax(FusedScaleMaskSoftmax):
     def is_kernel_available(self, mask: torch.Tensor | None, b: int, np: int, sq: int, sk: int) -> bool:
         """Return whether our operator is for these scores."""
         dtype = "float16" if self.input_in_fp16 else "bfloat16" if self.input_in_bf16 else "float32"
-        return (mask is None and self.window_size is None and (self.scale is None or self.scale > 0)
+        return (mask is None and window_of(self) is None and (self.scale is None or self.scale > 0)
                 and (self.attn_mask_type in (AttnMaskType.no_mask, AttnMaskType.padding)
                      or (self.attn_mask_type == AttnMaskType.causal and sq in (1, sk)))
                 and prefers_kernel("softmax", dtype))
@@ -35,6 +40,7 @@ def choose_softmax(module: FusedScaleMaskSoftmax) -> FusedScaleMaskSoftmax:
     """Return the module that does on this machine what ``module`` does."""
     if load_operators() is None:
         return module
+    window = {"window_size": module.window_size} if hasattr(module, "window_size") else {}
     return ScaleMaskSoftmax(module.input_in_fp16, module.input_in_bf16, module.attn_mask_type,
                             module.scaled_masked_softmax_fusion, module.mask_func, module.softmax_in_fp32, module.scale,
-                            module.window_size)
+                            **window)

@@ -8,7 +8,7 @@ import torch
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from megatron_fugaku.config import RunConfig
-from megatron_fugaku.model.activation import has_own_activation
+from megatron_fugaku.model.activation import activation_options
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -73,12 +73,12 @@ def build_transformer_config(config: RunConfig, pipeline_rank: int) -> Transform
         pipeline_model_parallel_size=parallel.pipeline_model_parallel_size,
         virtual_pipeline_model_parallel_size=parallel.virtual_pipeline_model_parallel_size,
         sequence_parallel=parallel.sequence_parallel,
-        use_te_activation_func=has_own_activation(),
         bias_activation_fusion=False,
         bias_dropout_fusion=False,
         masked_softmax_fusion=False,
         gradient_accumulation_fusion=False,
         batch_p2p_comm=False,
         overlap_p2p_comm=(parallel.virtual_pipeline_model_parallel_size or 1) > 1,
+        **activation_options(),
         **recompute_options(config, pipeline_rank),
     )

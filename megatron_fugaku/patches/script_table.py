@@ -10,7 +10,7 @@ _TORCH = {"distribution": "torch", "upstream": ">=2.10,<2.14", "kind": "shim", "
 _TORCH_INIT = {**_TORCH, "upstream_ref": "torch/cuda/__init__.py"}
 _MDS = {"distribution": "Megatron-DeepSpeed", "upstream": ">=2025.7,<2026.12", "group": "scripts"}
 _MLM = {"distribution": "Megatron-LM", "upstream": ">=0.16,<0.17", "group": "scripts"}
-_CORE = {"distribution": "megatron-core", "upstream": ">=0.15,<0.17", "group": "scripts"}
+_CORE = {"distribution": "megatron-core", "upstream": ">=0.14,<0.17", "group": "scripts"}
 _NO_CUDA = "upstream asks DeepSpeed's accelerator for the device"
 _TRANSFORMER = "megatron/model/transformer.py"
 

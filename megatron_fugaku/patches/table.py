@@ -10,7 +10,7 @@ from megatron_fugaku.patches.script_table import SCRIPT_PATCHES
 
 _WITHOUT_CUDA = "megatron-core asks torch.accelerator or the tensor at hand for the device"
 _TORCH = {"distribution": "torch", "upstream": ">=2.10,<2.14", "kind": "shim", "remove_when": _WITHOUT_CUDA}
-_MEGATRON = {"distribution": "megatron-core", "upstream": ">=0.15,<0.17"}
+_MEGATRON = {"distribution": "megatron-core", "upstream": ">=0.14,<0.17"}
 _CUDA_LITERAL = {**_MEGATRON, "kind": "wrap", "make": "megatron_fugaku.patches.cuda_names:build_wrapper",
                  "remove_when": _WITHOUT_CUDA}
 _APEX = {**_MEGATRON, "kind": "replace", "remove_when": "megatron-core accepts an optimizer class from the caller"}
@@ -104,7 +104,7 @@ TRAINING_PATCHES: tuple[Patch, ...] = (
           upstream_ref="megatron/core/optimizer/__init__.py", **_APEX),
     Patch(id="adam-is-fused", target="megatron.core.optimizer:USING_PYTORCH_OPTIMIZER",
           make="megatron_fugaku.patches.megatron_optimizer:build_false", digest_of="megatron.core.optimizer",
-          reason="torch's AdamW would be built instead of the class in its place",
+          reason="torch's AdamW would be built instead of the class in its place", since="0.15",
           upstream_ref="megatron/core/optimizer/__init__.py", **_APEX),
     Patch(id="distributed-adam-class", target="megatron.core.optimizer.distrib_optimizer:Adam",
           make="megatron_fugaku.patches.megatron_optimizer:build_adam",
