@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from megatron.core import dist_checkpointing, parallel_state, tensor_parallel
 from megatron.core.dist_checkpointing.mapping import ShardedObject
+from megatron.core.dist_checkpointing.strategies.async_utils import AsyncRequest
 from megatron.core.models.gpt.gpt_model import GPTModel
+from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 
 from megatron_fugaku.checkpoint.store import CheckpointStore
 from megatron_fugaku.config import ModelConfig, RunConfig
 from megatron_fugaku.errors import CheckpointError, MegatronFugakuError
 from megatron_fugaku.train.loop import Training, TrainState
-from megatron_fugaku.train.optimizer import unwrap
 
+_HAS_RESHARDABLE = hasattr(DistributedOptimizer, "checkpoint_fully_reshardable_formats")
 _OPTIMIZER_FORMAT = {
-    "distrib_optim_sharding_type": "fully_reshardable",
+    "distrib_optim_sharding_type": "fully_reshardable" if _HAS_RESHARDABLE else "fully_sharded_model_space",
     "distrib_optim_fully_reshardable_mem_efficient": False,
 }
 # What must be equal for stored weights to fit; the rest of a model's description may change between runs.
@@ -94,7 +98,7 @@ def read_description(path: Path) -> dict[str, Any]:
                               "give the directory that holds iter_… directories", str(path)) from error
 
 
-def _on_main_rank(action: Any, *args: Any) -> Any:
+def on_main_rank(action: Any, *args: Any) -> Any:
     """Run on rank 0 and raise its error on every rank, so that none is left waiting."""
     answer = [None]
     if torch.distributed.get_rank() == 0:
@@ -108,14 +112,52 @@ def _on_main_rank(action: Any, *args: Any) -> Any:
     return answer[0]
 
 
+def find_checkpoint(config: RunConfig) -> Path | None:
+    """Return the checkpoint that a run starts from, checked, or None. Not collective.
+
+    Raises:
+        CheckpointError: ``checkpoint.load`` has none, or it is damaged.
+    """
+    load = config.checkpoint.load
+    store = CheckpointStore(load or config.checkpoint_directory)
+    latest = store.latest()
+    if latest is None:
+        if load is not None:
+            raise CheckpointError(f"{load} holds no checkpoint", "the run was told to start from it",
+                                  "correct the path or remove checkpoint.load", "checkpoint.load")
+        return None
+    return store.check(latest)
+
+
+def _write(request: AsyncRequest) -> None:
+    """Do what a request for writing holds, here and now: megatron-core 0.14 would fork a process for it."""
+    if request.async_fn is not None:
+        arguments = list(request.async_fn_args)
+        if request.preload_fn is not None:
+            arguments[1] = request.preload_fn()
+        request.async_fn(*arguments, **request.async_fn_kwargs)
+    torch.distributed.barrier()
+    for finalize in request.finalize_fns:
+        finalize()
+
+
 class DistCheckpointer:
     """The :class:`megatron_fugaku.train.Checkpointer` of real runs. All methods are collective.
 
     Args:
         config: the run; ``checkpoint`` says where and how.
+
+    Raises:
+        CheckpointError: this megatron-core could not write the run's checkpoints.
     """
 
     def __init__(self, config: RunConfig):
+        if config.parallel.use_distributed_optimizer and not _HAS_RESHARDABLE and not hasattr(numpy, "product"):
+            raise CheckpointError(f"megatron-core {importlib.metadata.version('megatron-core')} cannot write the "
+                                  f"distributed optimizer's state with numpy {numpy.__version__}",
+                                  "it calls a function that numpy 2 no longer has",
+                                  "pip install 'megatron-core>=0.15', or 'numpy<2', or switch it off",
+                                  "parallel.use_distributed_optimizer")
         self.config = config
 
     def save(self, training: Training) -> Path:
@@ -126,9 +168,9 @@ class DistCheckpointer:
         """
         iteration = training.state.iteration
         store = CheckpointStore(self.config.checkpoint_directory)
-        partial = _on_main_rank(store.begin, iteration)
-        state = _model_state([unwrap(chunk) for chunk in training.chunks])
-        state["optimizer"] = training.optimizer.sharded_state_dict(dict(state), is_loading=False,
+        partial = on_main_rank(store.begin, iteration)
+        state = _model_state(training.engine.models)
+        state["optimizer"] = training.engine.optimizer.sharded_state_dict(dict(state), is_loading=False,
                                                                    metadata=_OPTIMIZER_FORMAT)
         state["rng"] = _rng_state()
         state["description"] = {
@@ -139,21 +181,9 @@ class DistCheckpointer:
             "layout": describe_layout(self.config),
             "global_batch_size": self.config.train.global_batch_size,
         }
-        dist_checkpointing.save(state, str(partial))
+        _write(dist_checkpointing.save(state, str(partial), async_sharded_save=True))
         torch.distributed.barrier()
-        return _on_main_rank(store.commit, iteration, self.config.checkpoint.keep_last)
-
-    def find(self) -> Path | None:
-        """Return the checkpoint that a run starts from, checked, or None. Not collective."""
-        load = self.config.checkpoint.load
-        store = CheckpointStore(load or self.config.checkpoint_directory)
-        latest = store.latest()
-        if latest is None:
-            if load is not None:
-                raise CheckpointError(f"{load} holds no checkpoint", "the run was told to start from it",
-                                      "correct the path or remove checkpoint.load", "checkpoint.load")
-            return None
-        return store.check(latest)
+        return on_main_rank(store.commit, iteration, self.config.checkpoint.keep_last)
 
     def load(self, training: Training) -> Path | None:
         """Restore weights, optimizer, schedule, random states and data position.
@@ -164,27 +194,27 @@ class DistCheckpointer:
         Raises:
             CheckpointError: the checkpoint is damaged or does not fit.
         """
-        path = _on_main_rank(self.find)
+        path = on_main_rank(find_checkpoint, self.config)
         if path is None:
             return None
-        description = _on_main_rank(read_description, path)
+        description = on_main_rank(read_description, path)
         check_model_matches(description["model"], self.config.model, path)
-        models = [unwrap(chunk) for chunk in training.chunks]
+        models = training.engine.models
         state = _model_state(models)
         weights_only = self.config.checkpoint.finetune
         same_layout = description["layout"] == describe_layout(self.config)
         if not weights_only:
             self._check_resumable(description, path)
-            state["optimizer"] = training.optimizer.sharded_state_dict(dict(state), is_loading=True,
+            state["optimizer"] = training.engine.optimizer.sharded_state_dict(dict(state), is_loading=True,
                                                                        metadata=_OPTIMIZER_FORMAT)
             if same_layout:
                 state["rng"] = _rng_state()
         loaded = dist_checkpointing.load(state, str(path))
         _load_model_state(models, loaded)
         if weights_only:
-            training.optimizer.reload_model_params()
+            training.engine.optimizer.reload_model_params()
             return path
-        training.optimizer.load_state_dict(loaded["optimizer"])
+        training.engine.optimizer.load_state_dict(loaded["optimizer"])
         if same_layout:
             _restore_rng(loaded["rng"])
         training.state = TrainState(**description["train_state"])

@@ -24,8 +24,8 @@ def run(args: argparse.Namespace) -> int:
     from megatron_fugaku.train.runtime import distributed_runtime
 
     with distributed_runtime(config, has_flight_recorder=True):
-        from megatron_fugaku.checkpoint import DistCheckpointer
+        from megatron_fugaku.checkpoint import build_checkpointer
         from megatron_fugaku.train import pretrain
 
-        pretrain(config, DistCheckpointer(config))
+        pretrain(config, build_checkpointer(config))
     return 0

@@ -145,6 +145,31 @@ def check_optimizer(config: RunConfig) -> None:
                           "the rate would never reach its peak", "shorten the warm-up", "optimizer.lr_warmup_tokens")
 
 
+def check_engine(config: RunConfig) -> None:
+    """Check what ``engine: deepspeed`` leaves to megatron-core's engine."""
+    if config.engine == "megatron":
+        if config.deepspeed.load_universal:
+            raise ConfigError("deepspeed.load_universal is on and engine is megatron",
+                              "megatron-core's engine reads checkpoints of its own, of any layout",
+                              "set engine=deepspeed, or switch it off", "deepspeed.load_universal")
+        return
+    parallel = config.parallel
+    if (config.deepspeed.load_universal and config.deepspeed.zero_stage == 3
+            and parallel.tensor_model_parallel_size > 1):
+        raise ConfigError("deepspeed.load_universal is on with deepspeed.zero_stage 3 and tensor_model_parallel_size "
+                          f"{parallel.tensor_model_parallel_size}", "DeepSpeed gives whole parameters to the shards of "
+                          "ZeRO 3, not those of a tensor-parallel rank", "choose zero_stage 1 or 2, or "
+                          "tensor_model_parallel_size 1", "deepspeed.load_universal")
+    for name, off in (("pipeline_model_parallel_size", 1), ("sequence_parallel", False),
+                      ("use_distributed_optimizer", False), ("overlap_grad_reduce", False),
+                      ("overlap_param_gather", False), ("ddp_bucket_size", None)):
+        if getattr(parallel, name) != off:
+            raise ConfigError(f"parallel.{name} is {getattr(parallel, name)} and engine is deepspeed",
+                              "DeepSpeed shards replicas of tensor-parallel ranks in its own way",
+                              f"set engine=megatron, or leave it at {'null' if off is None else str(off).lower()}",
+                              f"parallel.{name}")
+
+
 def check_files(config: RunConfig) -> None:
     """Check that the data, tokenizer and checkpoint named exist."""
     data = config.data
@@ -208,5 +233,6 @@ def check_config(config: RunConfig, world_size: int | None = None, files: bool =
     data_parallel_size(config, world_size)
     check_batch(config, world_size)
     check_optimizer(config)
+    check_engine(config)
     if files:
         check_files(config)

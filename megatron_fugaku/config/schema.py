@@ -132,6 +132,15 @@ class KernelsConfig(Section):
         return dict.fromkeys(cls.model_fields, value) if isinstance(value, str) else value
 
 
+class DeepSpeedConfig(Section):
+    """What ``engine: deepspeed`` has of its own; batch, precision, clipping and AdamW are those of the run."""
+
+    zero_stage: Literal[1, 2, 3] = Field(1, description="What replicas share: optimizer states, 2: gradients too, "
+                                         "3: parameters too.")
+    load_universal: bool = Field(False, description="Start from what DeepSpeed's ds_to_universal made of a checkpoint, "
+                                 "in its folder `universal`; of any tensor and data parallel size.")
+
+
 class RecomputeConfig(Section):
     """Activation recomputation, Megatron's options plus a choice of pipeline stages."""
 
@@ -273,10 +282,13 @@ class RunConfig(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     run_dir: Path | None = Field(None, description="null: runs/<name>.")
     scale: str | None = None
+    engine: Literal["megatron", "deepspeed"] = Field("megatron", description="Whose data parallelism, optimizer and "
+                                                     "checkpoints.")
     model: ModelConfig
     parallel: ParallelConfig = ParallelConfig()
     comm: CommConfig = CommConfig()
     kernels: KernelsConfig = KernelsConfig()
+    deepspeed: DeepSpeedConfig = DeepSpeedConfig()
     recompute: RecomputeConfig = RecomputeConfig()
     train: TrainConfig
     optimizer: OptimizerConfig

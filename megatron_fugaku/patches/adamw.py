@@ -58,32 +58,35 @@ class FusedAdamW(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
-            group["step"] = group.get("step", 0) + 1
-            if not params:
-                continue
             for param in params:
                 state = self.state[param]
                 if not state:
                     state["exp_avg"] = torch.zeros_like(param)
                     state["exp_avg_sq"] = torch.zeros_like(param)
-            by_torch = [param for param in params if not self._update_by_kernel(group, param)]
+            number = self._count_step(group, params)
+            by_torch = [param for param in params if not self._update_by_kernel(group, param, number)]
             if by_torch:
-                self._update_by_torch(group, by_torch)
+                self._update_by_torch(group, by_torch, number)
         self.grad_scale = 1.0
         return loss
 
-    def _update_by_kernel(self, group: dict[str, Any], param: torch.Tensor) -> bool:
+    def _count_step(self, group: dict[str, Any], params: list[torch.Tensor]) -> int:
+        """Return the number of this step for the parameters of a group, 1 for the first."""
+        group["step"] = group.get("step", 0) + 1
+        return group["step"]
+
+    def _update_by_kernel(self, group: dict[str, Any], param: torch.Tensor, number: int) -> bool:
         """Return whether the kernel is for this parameter, and has updated it."""
         state = self.state[param]
         tensors = param, param.grad, state["exp_avg"], state["exp_avg_sq"]
         if not kernels.is_for_kernel(*tensors):
             return False
         kernels.adamw(*tensors, lr=group["lr"], betas=group["betas"], eps=group["eps"],
-                      weight_decay=group["weight_decay"], step=group["step"], scale=self.grad_scale,
+                      weight_decay=group["weight_decay"], step=number, scale=self.grad_scale,
                       decoupled=self.adam_w_mode)
         return True
 
-    def _update_by_torch(self, group: dict[str, Any], params: list[torch.Tensor]) -> None:
+    def _update_by_torch(self, group: dict[str, Any], params: list[torch.Tensor], number: int) -> None:
         gradients, (beta1, beta2) = [p.grad for p in params], group["betas"]
         if self.grad_scale != 1.0:
             torch._foreach_mul_(gradients, self.grad_scale)
@@ -92,7 +95,7 @@ class FusedAdamW(torch.optim.Optimizer):
             params, gradients, [self.state[p]["exp_avg"] for p in params],
             [self.state[p]["exp_avg_sq"] for p in params], [],
             # torch's kernel advances each of these by one before it uses it.
-            [torch.tensor(float(group["step"] - 1)) for _ in params],
+            [torch.tensor(float(number - 1)) for _ in params],
             foreach=False, capturable=False, differentiable=False, fused=True, grad_scale=None, found_inf=None,
             amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"], weight_decay=group["weight_decay"],
             eps=group["eps"], maximize=False)

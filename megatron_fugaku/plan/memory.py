@@ -213,14 +213,17 @@ def plan_memory(config: RunConfig, world_size: int | None = None, vocab_size: in
     is_bf16 = train.precision == "bf16"
     # Two moments in fp32, and for bf16 the fp32 weights that are updated.
     optimizer_bytes = 12 if is_bf16 else 8
-    shards = dp if parallel.use_distributed_optimizer else 1
+    zero_stage = config.deepspeed.zero_stage if config.engine == "deepspeed" else int(
+        parallel.use_distributed_optimizer)
+    of_optimizer, of_gradients, of_weights = (dp if zero_stage >= stage else 1 for stage in (1, 2, 3))
     stages = []
     for stage in range(pp):
         parameters = count_stage_parameters(config, stage, vocab)
         activations, again = _activation_bytes(config, stage, num_microbatches)
         logits = 3 * 4 * train.micro_batch_size * model.seq_length * vocab // tp if stage == pp - 1 else 0
-        stages.append(StageMemory(stage, parameters, parameters * (2 if is_bf16 else 4), parameters * 4,
-                                  parameters * optimizer_bytes // shards, activations, again, logits))
+        stages.append(StageMemory(stage, parameters, parameters * (2 if is_bf16 else 4) // of_weights,
+                                  parameters * 4 // of_gradients, parameters * optimizer_bytes // of_optimizer,
+                                  activations, again, logits))
     return MemoryPlan(tuple(stages), config.launch.ranks_per_node)
 
 

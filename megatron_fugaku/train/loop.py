@@ -12,8 +12,7 @@ from typing import Any, Protocol
 
 import torch
 from megatron.core import parallel_state
-from megatron.core.optimizer.optimizer import MegatronOptimizer
-from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler, get_canonical_lr_for_logging
+from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 
 from megatron_fugaku import comm
 from megatron_fugaku.atomic_file import write_text_atomically
@@ -22,12 +21,13 @@ from megatron_fugaku.data.datasets import build_datasets, load_tokenizer, locate
 from megatron_fugaku.errors import TrainingError
 from megatron_fugaku.model import build_model_chunks, build_transformer_config
 from megatron_fugaku.model.flops import flops_per_token
-from megatron_fugaku.train import optimizer as optimization
 from megatron_fugaku.train.callbacks import Callback, Console, MetricsFile, StepReport, TensorBoard
+from megatron_fugaku.train.engine import Engine, build_engine
 from megatron_fugaku.train.manifest import describe_run, write_run_files
 from megatron_fugaku.train.measure import TIME_KEYS, StepClock, TimelineRecorder, communication_spans
+from megatron_fugaku.train.optimizer import build_scheduler
 from megatron_fugaku.train.runtime import axes_by_group
-from megatron_fugaku.train.step import DataReader, loss_share, run_schedule, update_parameters
+from megatron_fugaku.train.step import DataReader, loss_share
 
 
 @dataclass
@@ -45,8 +45,7 @@ class Training:
 
     config: RunConfig
     transformer_config: Any
-    chunks: list[Any]
-    optimizer: MegatronOptimizer
+    engine: Engine
     scheduler: OptimizerParamScheduler
     state: TrainState
 
@@ -90,8 +89,7 @@ class _Loop:
                                 "its tokens would have no embedding", "raise it or leave it out", "model.vocab_size")
         self.vocab_size = padded_vocab_size(vocab_size, config)
         self.training = self._build(vocab_size)
-        reads = any(chunk.pre_process or chunk.post_process
-                    for chunk in map(optimization.unwrap, self.training.chunks))
+        reads = any(model.pre_process or model.post_process for model in self.training.engine.models)
         self.train_data, self.valid_data = build_datasets(config, sources, tokenizer, reads)
         self.callbacks: list[Callback] = []
 
@@ -99,22 +97,19 @@ class _Loop:
         config = self.config
         transformer_config = build_transformer_config(config, parallel_state.get_pipeline_model_parallel_rank())
         models = build_model_chunks(config, transformer_config, vocab_size)
-        chunks = optimization.wrap_data_parallel(config, transformer_config, models)
-        optimization.connect_schedule(config, transformer_config, chunks)
-        optimizer = optimization.build_optimizer(config, transformer_config, chunks)
-        scheduler = optimization.build_scheduler(config, optimizer)
-        return Training(config, transformer_config, chunks, optimizer, scheduler, TrainState())
+        engine = build_engine(config, transformer_config, models)
+        scheduler = build_scheduler(config, engine.optimizer)
+        return Training(config, transformer_config, engine, scheduler, TrainState())
 
     def _count_parameters(self) -> int:
         """Count the whole model's parameters, those that ranks share once."""
         tp_rank = parallel_state.get_tensor_model_parallel_rank()
         count = 0
-        for chunk in self.training.chunks:
-            model = optimization.unwrap(chunk)
+        for model in self.training.engine.models:
             for name, parameter in model.named_parameters():
                 is_copy = (name == "output_layer.weight" and model.share_embeddings_and_output_weights)
                 if not is_copy and (tp_rank == 0 or getattr(parameter, "tensor_model_parallel", False)):
-                    count += parameter.numel()
+                    count += getattr(parameter, "ds_numel", parameter.numel())  # ZeRO 3 keeps none whole
         total = torch.tensor(count if parallel_state.get_data_parallel_rank() == 0 else 0, dtype=torch.int64)
         torch.distributed.all_reduce(total)
         return int(total)
@@ -152,17 +147,14 @@ class _Loop:
         clock.start()
         self.reader.seconds = 0.0
         started = time.perf_counter()
-        for chunk in training.chunks:
-            chunk.train()
-            chunk.zero_grad_buffer()
-        training.optimizer.zero_grad()
+        training.engine.start_step()
         # The schedule gives the rate of a step from the tokens consumed with it, so that the first rate is not zero.
         training.scheduler.step(increment=config.tokens_per_step)
-        loss = run_schedule(config, training.chunks, self.reader, self.train_data, state.consumed_samples, False)
+        loss = training.engine.run(self.reader, self.train_data, state.consumed_samples)
         clock.data_s = self.reader.seconds
         clock.forward_backward_done()
         optimizer_started = time.perf_counter()
-        grad_norm, updated = update_parameters(training.optimizer)
+        grad_norm, updated = training.engine.update()
         step_s, split = clock.stop()
         state.iteration += 1
         state.consumed_samples += config.train.global_batch_size
@@ -185,7 +177,7 @@ class _Loop:
             consumed_tokens=state.consumed_samples * self.config.model.seq_length,
             lm_loss=lm_loss,
             grad_norm=grad_norm,
-            learning_rate=get_canonical_lr_for_logging(self.training.optimizer.param_groups) or 0.0,
+            learning_rate=self.training.engine.optimizer.param_groups[0]["lr"],  # all groups have the same
             step_s=step_s,
             tokens_per_s=tokens_per_s,
             flops_per_s=tokens_per_s * flops_per_token(self.config.model, self.vocab_size),
@@ -217,29 +209,21 @@ class _Loop:
         write_text_atomically(path, "".join(line + "\n" for line in [*kept, *map(json.dumps, lines)]))
 
     def _validate(self) -> None:
-        for chunk in self.training.chunks:
-            chunk.eval()
-        self._sync_parameters()
+        engine = self.training.engine
+        engine.start_validation()
         total = 0.0
         batch_size = self.config.train.global_batch_size
         with torch.no_grad():
             for index in range(self.config.train.eval_iters):
-                total += run_schedule(self.config, self.training.chunks, self.reader, self.valid_data,
-                                      index * batch_size, True)
+                total += engine.validate(self.reader, self.valid_data, index * batch_size)
         share = torch.tensor(loss_share(total / self.config.train.eval_iters), dtype=torch.float64)
         torch.distributed.all_reduce(share)
         lm_loss = float(share)
         perplexity = math.exp(min(lm_loss, 700.0))
         self._notify("on_validation", self.training.state.iteration, lm_loss, perplexity)
 
-    def _sync_parameters(self) -> None:
-        """Gather parameters whose gathering ``overlap_param_gather`` left to the next forward pass."""
-        if self.config.parallel.overlap_param_gather:
-            for chunk in self.training.chunks:
-                chunk.start_param_sync(force_sync=True)
-
     def _save(self) -> None:
-        self._sync_parameters()
+        self.training.engine.finish_update()
         started = time.perf_counter()
         path = self.checkpointer.save(self.training)
         self._notify("on_checkpoint", self.training.state.iteration, path, time.perf_counter() - started)

@@ -32,10 +32,11 @@ def describe_run(config: RunConfig, world_size: int, num_parameters: int, vocab_
     parallel = config.parallel
     tp, pp = parallel.tensor_model_parallel_size, parallel.pipeline_model_parallel_size
     data_manifest = config.data.manifest
+    distributions = (*_DISTRIBUTIONS, "deepspeed") if config.engine == "deepspeed" else _DISTRIBUTIONS
     return {
         "megatron_fugaku": __version__,
         "versions": {"python": platform.python_version(), "mpi": comm.mpi_library_version(),
-                     **{name: importlib.metadata.version(name) for name in _DISTRIBUTIONS}},
+                     **{name: importlib.metadata.version(name) for name in distributions}},
         "machine": {"node": platform.node(), "architecture": platform.machine(), "system": platform.platform(),
                     "threads_per_rank": torch.get_num_threads(), "cpus_of_rank_0": len(os.sched_getaffinity(0))},
         "world_size": world_size,

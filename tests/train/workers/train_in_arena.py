@@ -29,7 +29,7 @@ class Onlooker(DistCheckpointer):
     """Looks at the buffers when training begins."""
 
     def load(self, training):
-        buffers = [buffer for chunk in training.chunks for buffer in chunk.buffers]
+        buffers = [buffer for chunk in training.engine.chunks for buffer in chunk.buffers]
         self.held = [arena.holds(data) for buffer in buffers for data in (buffer.grad_data, buffer.param_data)
                      if data is not None]
         return super().load(training)

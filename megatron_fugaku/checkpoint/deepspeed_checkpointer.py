@@ -1,0 +1,151 @@
+"""Saves and restores a run of ``engine: deepspeed`` in DeepSpeed's own format, within our atomic directories.
+
+``iter_0000100/deepspeed`` is what DeepSpeed's tools read. For another tensor or data parallel size, its converter makes
+a universal checkpoint beside it, which ``deepspeed.load_universal`` loads::
+
+    python -m deepspeed.checkpoint.ds_to_universal --input_folder iter_0000100/deepspeed \\
+        --output_folder iter_0000100/universal
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from megatron.core import tensor_parallel
+
+from megatron_fugaku.checkpoint.checkpointer import (
+    check_model_matches,
+    describe_layout,
+    find_checkpoint,
+    on_main_rank,
+)
+from megatron_fugaku.checkpoint.store import CheckpointStore
+from megatron_fugaku.config import ModelConfig, RunConfig
+from megatron_fugaku.errors import CheckpointError
+from megatron_fugaku.train.loop import Training, TrainState
+
+NATIVE, UNIVERSAL = "deepspeed", "universal"
+
+
+def describe_parameters(config: ModelConfig, padded_vocab_size: int) -> dict[str, Any]:
+    """Return what DeepSpeed's converter must know of megatron-core's parameters to put tensor-parallel ranks together.
+
+    Its keys are those of ``deepspeed/checkpoint/constants.py``; patterns are for :func:`re.match`.
+    """
+    from deepspeed.checkpoint import constants
+
+    norms = r".*(layernorm|layer_norm|final_layernorm)\.(weight|bias)"
+    replicated = [norms, r".*linear_(proj|fc2)\.bias"] if config.add_bias_linear else [norms]
+    if config.position_embedding_type == "learned_absolute":
+        replicated.append(r".*position_embeddings\.weight")
+    return {
+        constants.UNIVERSAL_CHECKPOINT_VERSION_KEY: constants.UNIVERSAL_CHECKPOINT_VERSION_VALUE,
+        constants.ORIGINAL_VOCAB_SIZE: padded_vocab_size,
+        constants.PADDED_VOCAB_SIZE: padded_vocab_size,
+        constants.VOCABULARY_PARAMETER_PATTERNS: [],
+        constants.TP_REPLICATED_PARAMETER_PATTERNS: replicated,
+        constants.PARAMETER_WITH_ROW_PARALLELISM_PATTERNS: [r".*linear_(proj|fc2)\.weight"],
+        constants.PARAMETER_WITH_2_SUB_PARAMS_CAT_DIM_0: [r".*linear_fc1\.(weight|bias)"] if config.swiglu else [],
+    }
+
+
+class DeepSpeedCheckpointer:
+    """The :class:`megatron_fugaku.train.Checkpointer` of ``engine: deepspeed``. All methods are collective.
+
+    Args:
+        config: the run; ``checkpoint`` and ``deepspeed`` say where and how.
+    """
+
+    def __init__(self, config: RunConfig):
+        self.config = config
+
+    def _describe_layout(self) -> dict[str, Any]:
+        return {**describe_layout(self.config), "zero_stage": self.config.deepspeed.zero_stage}
+
+    def save(self, training: Training) -> Path:
+        """Write a checkpoint; it counts only once all ranks have written their part.
+
+        Raises:
+            CheckpointError: the directory cannot be written.
+        """
+        from deepspeed.checkpoint.constants import UNIVERSAL_CHECKPOINT_INFO
+
+        iteration, model = training.state.iteration, self.config.model.resolved()
+        store = CheckpointStore(self.config.checkpoint_directory)
+        partial = on_main_rank(store.begin, iteration)
+        description = {
+            "train_state": asdict(training.state),
+            "scheduler": training.scheduler.state_dict(),
+            "model": model.model_dump(),
+            "layout": self._describe_layout(),
+        }
+        training.engine.wrapped.save_checkpoint(str(partial), tag=NATIVE, save_latest=False, client_state={
+            "description": description,
+            "rng": {"torch": torch.get_rng_state(), "tracker": tensor_parallel.get_cuda_rng_tracker().get_states()},
+            UNIVERSAL_CHECKPOINT_INFO: describe_parameters(model, _padded_vocab_size(training)),
+        })
+        torch.distributed.barrier()
+        return on_main_rank(store.commit, iteration, self.config.checkpoint.keep_last)
+
+    def load(self, training: Training) -> Path | None:
+        """Restore weights, optimizer, schedule, random states and data position; bit for bit, but from a universal
+        checkpoint random states start from the seed.
+
+        Raises:
+            CheckpointError: the checkpoint is damaged or does not fit.
+        """
+        path = on_main_rank(find_checkpoint, self.config)
+        if path is None:
+            return None
+        tag = UNIVERSAL if self.config.deepspeed.load_universal else NATIVE
+        if not (path / tag).is_dir():
+            raise CheckpointError(f"{path} has no folder {tag}", "engine is deepspeed and deepspeed.load_universal is "
+                                  f"{self.config.deepspeed.load_universal}",
+                                  f"python -m deepspeed.checkpoint.ds_to_universal --input_folder {path / NATIVE} "
+                                  f"--output_folder {path / UNIVERSAL}" if tag == UNIVERSAL else
+                                  "set engine=megatron, or load a checkpoint of this engine", "checkpoint.load")
+        self._check_loadable(path, tag)
+        weights_only = self.config.checkpoint.finetune
+        groups = training.engine.optimizer.param_groups
+        decays = [group["wd_mult"] for group in groups]
+        _, client = training.engine.wrapped.load_checkpoint(
+            str(path), tag=tag, load_module_only=weights_only, load_lr_scheduler_states=False)
+        for group, decay in zip(groups, decays, strict=True):
+            group["wd_mult"] = decay  # a universal checkpoint of ZeRO 3 gives all groups that of the first
+        if weights_only:
+            return path
+        description = client["description"]
+        if tag == NATIVE:
+            torch.set_rng_state(client["rng"]["torch"])
+            tensor_parallel.get_cuda_rng_tracker().set_states(client["rng"]["tracker"])
+        training.state = TrainState(**description["train_state"])
+        training.scheduler.load_state_dict(description["scheduler"])
+        return path
+
+    def _check_loadable(self, path: Path, tag: str) -> None:
+        first = next(iter(sorted((path / tag).glob("*mp_rank_00*model_states.pt"))), None)
+        if first is None:
+            raise CheckpointError(f"{path / tag} holds no model states", "nothing can be resumed from it",
+                                  "use another checkpoint", str(path))
+        description = torch.load(first, map_location="cpu", weights_only=False)["description"]
+        check_model_matches(description["model"], self.config.model, path)
+        stored, wanted = description["layout"], self._describe_layout()
+        if tag == UNIVERSAL:
+            is_sharded = {"shards parameters (ZeRO 3)": 3, "keeps parameters whole (ZeRO 1 and 2)": 1}
+            stored, wanted = ({"precision": layout["precision"], "zero_stage": next(
+                name for name, stage in is_sharded.items() if layout["zero_stage"] >= stage)}
+                              for layout in (stored, wanted))
+        for name in wanted:
+            if stored[name] != wanted[name]:
+                raise CheckpointError(f"{path} was written with {name} {stored[name]}, the run has {wanted[name]}",
+                                      "DeepSpeed's shards fit the layout that wrote them" if tag == NATIVE else
+                                      "DeepSpeed's universal checkpoints do not change it",
+                                      "choose that, or convert the checkpoint and set deepspeed.load_universal=true"
+                                      if tag == NATIVE else "choose that", name)
+
+
+def _padded_vocab_size(training: Training) -> int:
+    return training.engine.models[0].vocab_size

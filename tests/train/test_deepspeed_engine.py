@@ -1,0 +1,145 @@
+"""``engine: deepspeed``: ZeRO 1 to 3 train as megatron-core's optimizer does, and their checkpoints go on exactly."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mpi_helpers import run_mpi
+from small_run import read_losses, small_config, write_config
+
+from megatron_fugaku.config import build_config
+from megatron_fugaku.errors import CheckpointError
+from megatron_fugaku.train.deepspeed_engine import build_deepspeed_config
+
+pytest.importorskip("deepspeed")
+mpi = pytest.mark.mpi
+TP2 = {"parallel": {"tensor_model_parallel_size": 2}}
+#: fp32 sums in another order; see test_layouts.py.
+TOLERANCE = 1e-5
+LLAMA = {"model": {"style": "llama", "num_query_groups": 2}}
+
+
+def deepspeed(stage: int, **sections) -> dict:
+    return {"engine": "deepspeed", "deepspeed": {"zero_stage": stage}, **sections}
+
+
+RUNS = {
+    "gpt-zero1-tp2": deepspeed(1, **TP2),
+    "gpt-zero2-tp2": deepspeed(2, **TP2),
+    "gpt-zero3-tp2": deepspeed(3, **TP2),
+    "gpt-zero3-recomputed": deepspeed(3, recompute={"recompute_granularity": "full"}),
+    "llama-zero1-tp2": deepspeed(1, **TP2, **LLAMA),
+    "llama-zero3": deepspeed(3, **LLAMA),
+}
+
+
+def pretrain(config: Path, num_ranks: int, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return run_mpi(["-m", "megatron_fugaku", "pretrain", config, *overrides], num_ranks, timeout_s=180)
+
+
+def train(config: Path, num_ranks: int, *overrides: str) -> None:
+    done = pretrain(config, num_ranks, *overrides)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+
+
+def read_steps(run_dir: Path) -> dict[int, tuple[float, float]]:
+    """Loss and gradient norm by step."""
+    entries = map(json.loads, (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    return {entry["iteration"]: (entry["lm_loss"], entry["grad_norm"]) for entry in entries
+            if entry["event"] == "train"}
+
+
+def assert_alike(steps: dict[int, tuple[float, float]], expected: dict[int, tuple[float, float]]) -> None:
+    assert steps == {step: (pytest.approx(loss, rel=TOLERANCE), pytest.approx(norm, rel=10 * TOLERANCE))
+                     for step, (loss, norm) in expected.items()}
+
+
+@pytest.fixture(scope="module")
+def megatron(small_manifest, tmp_path_factory) -> dict[str, Path]:
+    """Run folders of megatron-core's engine on one rank, validated on the way."""
+    folder = tmp_path_factory.mktemp("megatron")
+    configs = [write_config(folder / f"{name}.yaml", small_config(
+        small_manifest, folder / name, **model, train={"eval_interval": 10, "eval_iters": 1}))
+        for name, model in (("gpt", {}), ("llama", LLAMA))]
+    done = run_mpi([Path(__file__).parent / "workers" / "train_layouts.py", *configs], 1)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return {name: folder / name for name in ("gpt", "llama")}
+
+
+@mpi
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(RUNS))
+def test_trains_like_megatron_core(name, megatron, small_manifest, tmp_path):
+    train(write_config(tmp_path / "run.yaml", small_config(
+        small_manifest, tmp_path / "run", **RUNS[name], train={"eval_interval": 10, "eval_iters": 1})), 4)
+    expected = megatron[name.partition("-")[0]]
+    assert_alike(read_steps(tmp_path / "run"), read_steps(expected))
+    assert read_losses(tmp_path / "run", "validation") == pytest.approx(read_losses(expected, "validation"),
+                                                                        rel=TOLERANCE)
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["num_parameters"] == json.loads((expected / "manifest.json").read_text())["num_parameters"]
+    assert "deepspeed" in manifest["versions"]
+    assert "deepspeed-accelerator" in {patch["id"] for patch in manifest["patches"]}
+
+
+@mpi
+@pytest.mark.slow
+def test_bf16_stays_close(megatron, small_manifest, tmp_path):
+    for stage in (1, 2):
+        run = tmp_path / f"zero{stage}"
+        train(write_config(tmp_path / f"{stage}.yaml", small_config(
+            small_manifest, run, **deepspeed(stage), train={"precision": "bf16"})), 2)
+        losses, expected = read_losses(run), read_losses(megatron["gpt"])
+        assert losses == pytest.approx(expected, rel=5e-3) and losses != pytest.approx(expected, rel=TOLERANCE)
+
+
+@mpi
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("stage", [1, 3])
+def test_a_checkpoint_goes_on(stage, megatron, small_manifest, tmp_path):
+    """At its own layout bit for bit, dropout included; made universal, at others as one rank would."""
+    parallel = TP2 if stage == 1 else {}
+    config = write_config(tmp_path / "run.yaml", small_config(small_manifest, tmp_path / "run",
+                                                              **deepspeed(stage, **parallel)))
+    dropout = ["model.hidden_dropout=0.1"]
+    train(config, 4, *dropout, f"run_dir={tmp_path / 'whole'}")
+    train(config, 4, *dropout, f"run_dir={tmp_path / 'parts'}", "train.exit_interval=10")
+    assert sorted(read_steps(tmp_path / "parts")) == list(range(1, 11))
+    train(config, 4, *dropout, f"run_dir={tmp_path / 'parts'}")
+    assert read_steps(tmp_path / "parts") == read_steps(tmp_path / "whole")
+
+    train(config, 4, "train.exit_interval=10")
+    saved = tmp_path / "run" / "checkpoints" / "iter_0000010"
+    load = [f"checkpoint.load={saved.parent}", "deepspeed.load_universal=true"]
+    done = pretrain(config, 2, *load)
+    assert done.returncode == CheckpointError.exit_code and "has no folder universal" in done.stderr
+    converted = subprocess.run([sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal", "--input_folder",
+                                saved / "deepspeed", "--output_folder", saved / "universal"], capture_output=True,
+                               text=True, timeout=120)
+    assert converted.returncode == 0, converted.stderr[-3000:]
+    later = {step: facts for step, facts in read_steps(megatron["gpt"]).items() if step > 10}
+    layouts = {1: (4, ["parallel.tensor_model_parallel_size=4", "deepspeed.zero_stage=2"]),
+               3: (2, ["parallel.tensor_model_parallel_size=1"])}
+    num_ranks, overrides = layouts[stage]
+    train(config, num_ranks, *load, *overrides, f"run_dir={tmp_path / 'other'}")
+    assert_alike(read_steps(tmp_path / "other"), later)
+    # What DeepSpeed cannot do with it is refused before it is tried.
+    done = pretrain(config, 2, *load, "parallel.tensor_model_parallel_size=1", f"deepspeed.zero_stage={4 - stage}")
+    assert done.returncode == CheckpointError.exit_code and "was written with zero_stage" in done.stderr
+    done = pretrain(config, 2, "parallel.tensor_model_parallel_size=1", load[0])
+    assert done.returncode == CheckpointError.exit_code and "was written with" in done.stderr
+
+
+def test_its_configuration_is_that_of_the_run(tmp_path):
+    config = build_config(small_config(tmp_path / "manifest.json", tmp_path, **deepspeed(2), train={
+        "micro_batch_size": 2, "global_batch_size": 24, "precision": "bf16"}, optimizer={"clip_grad": 0.5}))
+    written = build_deepspeed_config(config, data_parallel_size=3)
+    assert (written["train_batch_size"], written["train_micro_batch_size_per_gpu"],
+            written["gradient_accumulation_steps"]) == (24, 2, 4)
+    assert written["zero_optimization"]["stage"] == 2
+    assert written["bf16"] == {"enabled": True} and written["gradient_clipping"] == 0.5
