@@ -348,4 +348,9 @@ DIGESTS: dict[str, dict[str, str]] = {
         "0.16.0": "0f5b599c6cb16c507c153e85a06328beeb27650b507b704cf28fac6c573f1fbc",
         "0.16.1": "0f5b599c6cb16c507c153e85a06328beeb27650b507b704cf28fac6c573f1fbc",
     },
+    "core-te-version": {
+        "0.15.3": "95220642e70bf2f513edaf11d98c1451d1948c2128cd28bd676fcb3dd7edfa6d",
+        "0.16.0": "95220642e70bf2f513edaf11d98c1451d1948c2128cd28bd676fcb3dd7edfa6d",
+        "0.16.1": "95220642e70bf2f513edaf11d98c1451d1948c2128cd28bd676fcb3dd7edfa6d",
+    },
 }

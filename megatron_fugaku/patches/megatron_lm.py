@@ -48,6 +48,17 @@ def build_batch_invariant_kernels(original: None) -> ModuleType:
     return module
 
 
+def build_is_te_min_version(original: Callable) -> Callable:
+    """Return ``is_te_min_version`` that answers no where there is no Transformer Engine. Upstream's version of it is
+    None then, which does not compare."""
+
+    @functools.wraps(original)
+    def is_te_min_version(*args: Any, **kwargs: Any) -> bool:
+        return importlib.util.find_spec("transformer_engine") is not None and original(*args, **kwargs)
+
+    return is_te_min_version
+
+
 #: Options that need a GPU, and what of it.
 _CUDA_ONLY = {
     "fp8": "Transformer Engine",

@@ -190,6 +190,10 @@ SCRIPT_PATCHES: tuple[Patch, ...] = (
           reason="start-up imports kernels of Triton, for an option that few set",
           upstream_ref="megatron/core/transformer/custom_layers/batch_invariant_kernels.py",
           remove_when="upstream imports them where they are used", **_CORE),
+    Patch(id="core-te-version", target="megatron.core.utils:is_te_min_version", kind="wrap",
+          make=f"{_MAKERS}.megatron_lm:build_is_te_min_version",
+          reason="whether Transformer Engine is new enough is asked where there is none, which raises",
+          upstream_ref="megatron/core/utils.py", remove_when="upstream answers no without Transformer Engine", **_CORE),
     Patch(id="core-load-fp32", kind="wrap", target="megatron.core.optimizer.distrib_optimizer:"
           "DistributedOptimizer._set_main_param_and_optimizer_states",
           make=f"{_MAKERS}.megatron_optimizer:build_without_gradients",
