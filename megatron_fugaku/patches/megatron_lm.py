@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.util
+import inspect
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -17,11 +18,20 @@ from megatron_fugaku.patches.stand_ins import absent_function
 
 
 def build_initialize_megatron(original: Callable) -> Callable:
-    """Return ``initialize_megatron`` that does not insist on CUDA, by upstream's own argument for that."""
+    """Return ``initialize_megatron`` that does not insist on CUDA, by upstream's own argument for that, and refuses
+    Transformer Engine where there is none: here, since parsing is also done for what never builds a model of it."""
+    signature = inspect.signature(original)
 
     @functools.wraps(original)
     def initialize_megatron(*args: Any, **kwargs: Any) -> Any:
-        return original(*args, **{**kwargs, "allow_no_cuda": True})
+        arguments = signature.bind(*args, **kwargs).arguments
+        if arguments.get("parsed_args") is None:
+            from megatron.training.arguments import parse_args
+
+            arguments["parsed_args"] = parse_args(arguments.get("extra_args_provider"),
+                                                  arguments.get("ignore_unknown_args", False))
+        _check_implementation(arguments["parsed_args"])
+        return original(**{**arguments, "allow_no_cuda": True})
 
     return initialize_megatron
 
@@ -89,14 +99,22 @@ def _check(args: argparse.Namespace) -> None:
         ConfigError: naming the option.
     """
     refuse_options(args, _CUDA_ONLY)
-    if getattr(args, "transformer_impl", "local") != "local" and \
-            importlib.util.find_spec("transformer_engine") is None:
-        raise ConfigError(f"--transformer-impl is {args.transformer_impl}", "it needs Transformer Engine, which needs "
-                          "a GPU", "add --transformer-impl local", "--transformer-impl")
     args.masked_softmax_fusion = False
     args.gradient_accumulation_fusion = False
     # torch's norms are one kernel anyway.
     args.no_persist_layer_norm = True
+
+
+def _check_implementation(args: argparse.Namespace) -> None:
+    """Refuse Transformer Engine, upstream's default, where there is none.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    if getattr(args, "transformer_impl", "local") != "local" and \
+            importlib.util.find_spec("transformer_engine") is None:
+        raise ConfigError(f"--transformer-impl is {args.transformer_impl}", "it needs Transformer Engine, which needs "
+                          "a GPU", "add --transformer-impl local", "--transformer-impl")
 
 
 def build_torch_norm(original: Callable) -> Callable:

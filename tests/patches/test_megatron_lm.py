@@ -34,7 +34,6 @@ def test_fusions_of_cuda_kernels_are_off():
 
 
 @pytest.mark.parametrize(("words", "says"), [
-    ([], "add --transformer-impl local"),
     (["--transformer-impl", "local", "--fp8-format", "e4m3"], "Transformer Engine"),
     (["--transformer-impl", "local", "--moe-grouped-gemm"], "--moe-grouped-gemm was given"),
 ])
@@ -42,6 +41,23 @@ def test_what_needs_a_gpu_is_refused(words, says):
     with pytest.raises(ConfigError) as caught:
         parse(words)
     assert says.lower() in str(caught.value).lower()
+
+
+def test_transformer_engine_is_refused_when_training_starts():
+    def initialize_megatron(parsed_args=None):
+        raise AssertionError("started")
+
+    with pytest.raises(ConfigError, match="Add --transformer-impl local"):
+        megatron_lm.build_initialize_megatron(initialize_megatron)(
+            parsed_args=SimpleNamespace(transformer_impl="transformer_engine"))
+
+
+def test_no_transformer_engine_is_new_enough_where_there_is_none(monkeypatch):
+    asked = []
+    is_te_min_version = megatron_lm.build_is_te_min_version(lambda version: asked.append(version) or True)
+    assert not is_te_min_version("1.3") and not asked
+    monkeypatch.setattr(megatron_lm.importlib.util, "find_spec", lambda name: name)
+    assert is_te_min_version("1.3") and asked == ["1.3"]
 
 
 @pytest.mark.parametrize("normalization", ["LayerNorm", "RMSNorm"])
@@ -66,10 +82,11 @@ def test_what_a_norm_refuses_for_other_reasons_it_still_refuses():
 
 
 def test_start_up_does_not_insist_on_cuda():
-    def initialize_megatron(extra_args_provider=None, allow_no_cuda=False, store=None):
+    def initialize_megatron(extra_args_provider=None, allow_no_cuda=False, parsed_args=None, store=None):
         return SimpleNamespace(allow_no_cuda=allow_no_cuda, provider=extra_args_provider, store=store)
 
-    called = megatron_lm.build_initialize_megatron(initialize_megatron)("provider", store="store")
+    args = SimpleNamespace(transformer_impl="local")
+    called = megatron_lm.build_initialize_megatron(initialize_megatron)("provider", parsed_args=args, store="store")
     assert (called.allow_no_cuda, called.provider, called.store) == (True, "provider", "store")
     assert megatron_lm.build_device_arch_version(None)() == 0
     assert stand_ins.build_nothing(None)("anything", at="all") is None
