@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ from megatron_fugaku.comm.rank_info import rank_info
 
 #: What torch starts every process with.
 _FIRST_SEED = 67280421310721
+#: Whether this rank was one of those that the test asked for, each time that it asked.
+_took_part: list[bool] = []
 
 
 def _from_rank_0(thing: Any) -> Any:
@@ -40,8 +43,9 @@ def launch_on_ranks(self: Any, num_procs: int, init_method: str) -> None:
         pytest.skip(f"needs {num_procs} ranks, and the job has {rank_info().world_size}")
     port = sys.modules["unit.common"].get_master_port()
     self._fixture_kwargs, init_method, port = _from_rank_0((self._fixture_kwargs, init_method, port))
-    if rank() >= num_procs:
-        pytest.skip("another rank's test")
+    _took_part.append(rank() < num_procs)
+    if not _took_part[-1]:
+        return
     before = dict(os.environ)
     torch.manual_seed(_FIRST_SEED)
     try:
@@ -55,6 +59,16 @@ def launch_on_ranks(self: Any, num_procs: int, init_method: str) -> None:
         os.environ.update(before)
     if message:
         pytest.skip(message)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Say where this rank had no part in a test."""
+    _took_part.clear()
+    result = yield
+    if _took_part and not any(_took_part):
+        pytest.skip("another rank's test")
+    return result
 
 
 def pytest_collection_finish() -> None:

@@ -1,9 +1,9 @@
 """A pytest plugin for ranks of one job that run the same tests: they go on together, or not at all.
 
-Loaded by ``run_upstream.py`` with ``-p rank_plugin``. Every rank reports to a file of its own by pytest-reportlog,
-which writes each phase of a test as it ends, so that a crash loses nothing. After each test the ranks compare how it
-ended. Where one failed that passed elsewhere, or a collective was given up, nobody knows who waits for whom: the job
-ends, and the caller starts another one with the tests that are left.
+Loaded by ``run_upstream.py`` with ``-p rank_plugin``. Every rank writes each phase of a test to a file of its own as it
+ends, in pytest's own JSON, so that a crash loses nothing. After each test the ranks compare how it ended. Where one
+failed that passed elsewhere, or a collective was given up, nobody knows who waits for whom: the job ends, and the
+caller starts another one with the tests that are left.
 """
 
 from __future__ import annotations
@@ -59,10 +59,47 @@ def agree(value: int) -> list[int]:
     return values
 
 
-@pytest.hookimpl(tryfirst=True)
+class _Reporter:
+    """Writes reports, and keeps how the test that runs went so far on this rank."""
+
+    code = _PASSED
+
+    def __init__(self, config: pytest.Config):
+        self._config = config
+        self._file = (folder() / f"rank_{rank()}.jsonl").open("w", buffering=1)
+
+    def _write(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
+        self._file.write(json.dumps({**data, "sections": []}, default=repr) + "\n")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Keep why a file cannot be collected."""
+        if not report.passed:
+            self._write(report)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep a phase, and the worst outcome of the test's phases."""
+        self._write(report)
+        code = _FAILED if report.failed else _SKIPPED if report.skipped else _PASSED
+        if code == _FAILED and any(word in report.longreprtext for word in _GIVEN_UP):
+            code = _LOST
+        self.code = max(self.code, code)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Compare the outcomes of the ranks."""
+        self.code = _PASSED
+        result = yield
+        codes = agree(self.code)
+        if len(codes) > 1 and (_LOST in codes or (_FAILED in codes and _PASSED in codes)):
+            item.session.shouldstop = f"{item.nodeid} ended differently on the ranks"
+            (folder() / "stopped").touch()
+        return result
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Give each rank a file of its own."""
-    config.option.report_log = str(folder() / f"rank_{rank()}.jsonl")
+    """Begin to report."""
+    config.pluginmanager.register(_Reporter(config))
 
 
 def _is_closed_gate(mark: pytest.Mark) -> bool:
@@ -88,29 +125,3 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         pytest.exit("the ranks found different tests", 3)
     if rank() == 0:
         (folder() / "collected.json").write_text(json.dumps(names))
-
-
-class _Verdict:
-    """How the test that runs went so far, on this rank."""
-
-    code = _PASSED
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Keep the worst outcome of the phases."""
-    code = _FAILED if report.failed else _SKIPPED if report.skipped else _PASSED
-    if code == _FAILED and any(word in report.longreprtext for word in _GIVEN_UP):
-        code = _LOST
-    _Verdict.code = max(_Verdict.code, code)
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Compare the outcomes of the ranks."""
-    _Verdict.code = _PASSED
-    result = yield
-    codes = agree(_Verdict.code)
-    if len(codes) > 1 and (_LOST in codes or (_FAILED in codes and _PASSED in codes)):
-        item.session.shouldstop = f"{item.nodeid} ended differently on the ranks"
-        (folder() / "stopped").touch()
-    return result

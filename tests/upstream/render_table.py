@@ -46,19 +46,17 @@ def _counts(report: Report) -> Counter[str]:
     return Counter(classify(test, result) for test, result in (*report.tests.items(), *report.broken.items()))
 
 
-def best_of(results: dict[int, dict[str, Report]]) -> dict[str, tuple[int, Result]]:
-    """Return of each test the run in which it got furthest: passed, else failed, else whatever the most ranks say."""
-    best: dict[str, tuple[int, Result]] = {}
-
-    def rank_of(test: str, result: Result) -> int:
-        return {"passed": 2, FAILED: 1}.get(classify(test, result), 0)
-
-    for num_ranks, reports in results.items():
+def over_all(results: dict[int, dict[str, Report]]) -> dict[str, str]:
+    """Return what became of each test: failed where it failed in any run, else passed where it passed in any, else what
+    the run on the most ranks says that it needs."""
+    kinds: dict[str, set[str]] = {}
+    latest: dict[str, str] = {}
+    for reports in results.values():
         for report in reports.values():
             for test, result in (*report.tests.items(), *report.broken.items()):
-                if test not in best or rank_of(test, result) >= rank_of(test, best[test][1]):
-                    best[test] = (num_ranks, result)
-    return best
+                latest[test] = classify(test, result)
+                kinds.setdefault(test, set()).add(latest[test])
+    return {test: next((kind for kind in (FAILED, "passed") if kind in kinds[test]), latest[test]) for test in latest}
 
 
 def render(title: str, results: dict[int, dict[str, Report]], notes: str = "") -> str:
@@ -75,14 +73,14 @@ def _lines(title: str, results: dict[int, dict[str, Report]], notes: str) -> Ite
         yield ""
     yield ("A file that could not be imported counts as one test. The first share leaves out the tests that need "
            f"{', '.join(EXCLUDED)}; the second one also those that need {', '.join(ABSENT[:-2])}, those that upstream "
-           "itself leaves out, and those that fail on GPUs too.")
+           "itself leaves out, and those that fail on GPUs too. All together, a test has failed that failed on any "
+           "number of ranks, and passed that passed on any.")
     yield ""
-    best = Counter(classify(test, result) for test, (_, result) in best_of(results).items())
     yield from _head("ranks", needs)
     for num_ranks, reports in results.items():
         yield _row(str(num_ranks), sum((_counts(report) for report in reports.values()), Counter()), needs)
     if len(results) > 1:
-        yield _row("any: where it got furthest", best, needs)
+        yield _row("all together", Counter(over_all(results).values()), needs)
     yield ""
     for num_ranks, reports in results.items():
         yield f"## {num_ranks} rank{'s' * (num_ranks > 1)}"

@@ -4,8 +4,7 @@
 
 The files of one folder are one job, as in upstream's own CI. A test that hangs, crashes, or ends otherwise on one rank
 than on others ends the job; the next one goes on behind it. FOLDER keeps what the ranks reported, so that a second call
-goes on where the first was ended, and ``render_table.py`` makes the table of it. Needs pytest-reportlog beside pytest,
-and what upstream's tests import.
+goes on where the first was ended, and ``render_table.py`` makes the table of it. Needs what upstream's tests import.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class Job:
         """The words that start it."""
         return [*mpirun_command(self.num_ranks), sys.executable, "-m", "megatron_fugaku", "run", "-m", "pytest", "-q",
                 "--tb=short", "--color=no", "--capture=fd", "--maxfail=0", "--continue-on-collection-errors",
-                "-p", "no:cacheprovider", "-p", "rank_plugin", "-p", "deepspeed_plugin", "--report-log=RANK",
+                "-p", "no:cacheprovider", "-p", "rank_plugin", "-p", "deepspeed_plugin",
                 f"--timeout={self.limits.test_s:g}", *self.options, *self.files]
 
     def environment(self) -> dict[str, str]:
