@@ -353,4 +353,9 @@ DIGESTS: dict[str, dict[str, str]] = {
         "0.16.0": "95220642e70bf2f513edaf11d98c1451d1948c2128cd28bd676fcb3dd7edfa6d",
         "0.16.1": "95220642e70bf2f513edaf11d98c1451d1948c2128cd28bd676fcb3dd7edfa6d",
     },
+    "core-moe-router": {
+        "0.15.3": "523406fe7d284aae5657a447c8002911d319bd1d1e5a124d658f660fa61b7d5e",
+        "0.16.0": "a34180b771b42adc3bc5d5d5f7469761d54cb222c05f29b0fde52a8c2d31b019",
+        "0.16.1": "a34180b771b42adc3bc5d5d5f7469761d54cb222c05f29b0fde52a8c2d31b019",
+    },
 }

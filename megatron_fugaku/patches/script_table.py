@@ -194,6 +194,12 @@ SCRIPT_PATCHES: tuple[Patch, ...] = (
           make=f"{_MAKERS}.megatron_lm:build_is_te_min_version",
           reason="whether Transformer Engine is new enough is asked where there is none, which raises",
           upstream_ref="megatron/core/utils.py", remove_when="upstream answers no without Transformer Engine", **_CORE),
+    Patch(id="core-moe-router", target="megatron.core.transformer.moe.moe_utils:router_gating_linear", kind="wrap",
+          digest_of="megatron.core.transformer.moe.moe_utils:RouterGatingLinearFunction",
+          make=f"{_MAKERS}.megatron_lm:build_router_gating_linear",
+          reason="every model of experts asks for a name that only Transformer Engine brings",
+          upstream_ref="megatron/core/transformer/moe/moe_utils.py", remove_when="upstream's name is None without it",
+          **_CORE),
     Patch(id="core-load-fp32", kind="wrap", target="megatron.core.optimizer.distrib_optimizer:"
           "DistributedOptimizer._set_main_param_and_optimizer_states",
           make=f"{_MAKERS}.megatron_optimizer:build_without_gradients",

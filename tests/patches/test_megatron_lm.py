@@ -60,6 +60,22 @@ def test_no_transformer_engine_is_new_enough_where_there_is_none(monkeypatch):
     assert is_te_min_version("1.3") and asked == ["1.3"]
 
 
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_the_router_of_experts_is_a_linear_layer_with_its_gradients(has_bias, monkeypatch):
+    from megatron.core.transformer.moe import moe_utils
+
+    monkeypatch.delattr(moe_utils, "te_general_gemm", raising=False)
+    router = megatron_lm.build_router_gating_linear(moe_utils.router_gating_linear)
+    inputs = [torch.randn(3, 2, 8, requires_grad=True), torch.randn(4, 8, requires_grad=True),
+              torch.randn(4, requires_grad=True) if has_bias else None]
+    output = router(*inputs, torch.float32)
+    expected = torch.nn.functional.linear(*inputs)
+    torch.testing.assert_close(output, expected)
+    leaves = [tensor for tensor in inputs if tensor is not None]
+    slope = torch.randn_like(output)
+    torch.testing.assert_close(torch.autograd.grad(output, leaves, slope), torch.autograd.grad(expected, leaves, slope))
+
+
 @pytest.mark.parametrize("normalization", ["LayerNorm", "RMSNorm"])
 @pytest.mark.parametrize("is_parallel", [True, False])
 def test_norms_take_sequence_parallelism(normalization, is_parallel):
