@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from reports import GIVEN_UP
 
 from megatron_fugaku.comm.rank_info import rank_info
 
@@ -24,7 +25,6 @@ from megatron_fugaku.comm.rank_info import rank_info
 FOLDER = "UPSTREAM_TESTS_FOLDER"
 #: Marks by which upstream leaves out what asks for a GPU at all. Here such tests run, to show whether they need one.
 _GATE = re.compile(r"CUDA (is )?(not available|required)|requires? (CUDA|(a )?GPU)$", re.IGNORECASE)
-_GIVEN_UP = ("CommFailure", "CommError", "timed out")
 _PASSED, _SKIPPED, _FAILED, _LOST = range(4)
 
 
@@ -81,7 +81,7 @@ class _Reporter:
         """Keep a phase, and the worst outcome of the test's phases."""
         self._write(report)
         code = _FAILED if report.failed else _SKIPPED if report.skipped else _PASSED
-        if code == _FAILED and any(word in report.longreprtext for word in _GIVEN_UP):
+        if code == _FAILED and any(word in report.longreprtext for word in GIVEN_UP):
             code = _LOST
         self.code = max(self.code, code)
 

@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+#: What a rank says that waited in vain for another one.
+GIVEN_UP = ("did not finish within the timeout", "timed out")
 _ORDER = ("passed", "skipped", "failed", "crashed", "not run")
 _MAX_MESSAGE = 1500
 
@@ -85,7 +87,7 @@ def _of_ranks(results: list[Result]) -> Result:
     failed = [result for result in results if result.how == "failed"]
     if failed:
         # What gave up waiting for others is a consequence.
-        return min(failed, key=lambda result: ("CommFailure" in result.why or "timed out" in result.why))
+        return min(failed, key=lambda result: any(words in result.why for words in GIVEN_UP))
     return next((result for result in results if result.how == "passed"), results[0])
 
 

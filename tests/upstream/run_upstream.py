@@ -166,6 +166,7 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="run folders that were run before, too")
     parser.add_argument("--option", action="append", default=[], help="of pytest")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the job in progress is ended
     limits = Limits(test_s=arguments.test_limit, folder_s=arguments.folder_limit)
     checkout, results = arguments.checkout.resolve(), arguments.results.resolve()
     for folder, files in find_folders(checkout, arguments.places).items():
