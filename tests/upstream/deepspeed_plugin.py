@@ -22,6 +22,7 @@ from megatron_fugaku.comm.rank_info import rank_info
 
 #: What torch starts every process with.
 _FIRST_SEED = 67280421310721
+_ALONE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
 #: Whether this rank was one of those that the test asked for, each time that it asked.
 _took_part: list[bool] = []
 
@@ -63,9 +64,17 @@ def launch_on_ranks(self: Any, num_procs: int, init_method: str) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Say where this rank had no part in a test."""
+    """Leave tests of a lone process to rank 0, and say where this rank had no part in a test."""
     _took_part.clear()
-    result = yield
+    if "unit.common" not in sys.modules or getattr(item.cls, "is_dist_test", False):
+        result = yield
+    elif rank() > 0:
+        pytest.skip("another rank's test")
+    else:
+        with pytest.MonkeyPatch.context() as alone:
+            for name, value in _ALONE.items():
+                alone.setenv(name, value)
+            result = yield
     if _took_part and not any(_took_part):
         pytest.skip("another rank's test")
     return result
