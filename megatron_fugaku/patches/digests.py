@@ -358,4 +358,9 @@ DIGESTS: dict[str, dict[str, str]] = {
         "0.16.0": "a34180b771b42adc3bc5d5d5f7469761d54cb222c05f29b0fde52a8c2d31b019",
         "0.16.1": "a34180b771b42adc3bc5d5d5f7469761d54cb222c05f29b0fde52a8c2d31b019",
     },
+    "core-moe-splits": {
+        "0.15.3": "03806fe3e9bbf78709908cbcc1f0ca224a37fb55e8482d6f291ba95b7d06d860",
+        "0.16.0": "8fc5847a887d73195b064efc01599f8768a48bbe3327b8fa50f34112cbbf1153",
+        "0.16.1": "8fc5847a887d73195b064efc01599f8768a48bbe3327b8fa50f34112cbbf1153",
+    },
 }

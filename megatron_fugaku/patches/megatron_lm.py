@@ -76,6 +76,19 @@ def build_router_gating_linear(original: Callable) -> Callable:
     return original
 
 
+def build_move_tensor_to_cpu(original: Callable) -> Callable:
+    """Return ``maybe_move_tensor_to_cpu`` that also makes the array that was asked for where the tensor is on the CPU
+    already: as on a GPU a copy, which an all-to-all takes for its lengths."""
+
+    @functools.wraps(original)
+    def maybe_move_tensor_to_cpu(tensor: Any, as_numpy: bool = False, record_stream: bool = False) -> Any:
+        if as_numpy and torch.is_tensor(tensor) and not tensor.is_cuda:
+            return tensor.clone().numpy()
+        return original(tensor, as_numpy, record_stream)
+
+    return maybe_move_tensor_to_cpu
+
+
 #: Options that need a GPU, and what of it.
 _CUDA_ONLY = {
     "fp8": "Transformer Engine",

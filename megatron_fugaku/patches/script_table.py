@@ -200,6 +200,11 @@ SCRIPT_PATCHES: tuple[Patch, ...] = (
           reason="every model of experts asks for a name that only Transformer Engine brings",
           upstream_ref="megatron/core/transformer/moe/moe_utils.py", remove_when="upstream's name is None without it",
           **_CORE),
+    Patch(id="core-moe-splits", target="megatron.core.transformer.moe.moe_utils:maybe_move_tensor_to_cpu", kind="wrap",
+          make=f"{_MAKERS}.megatron_lm:build_move_tensor_to_cpu",
+          reason="the all-to-all of experts gets its lengths as tensors, which torch refuses",
+          upstream_ref="megatron/core/transformer/moe/moe_utils.py",
+          remove_when="upstream makes the array wherever the tensor is", **_CORE),
     Patch(id="core-load-fp32", kind="wrap", target="megatron.core.optimizer.distrib_optimizer:"
           "DistributedOptimizer._set_main_param_and_optimizer_states",
           make=f"{_MAKERS}.megatron_optimizer:build_without_gradients",

@@ -76,6 +76,17 @@ def test_the_router_of_experts_is_a_linear_layer_with_its_gradients(has_bias, mo
     torch.testing.assert_close(torch.autograd.grad(output, leaves, slope), torch.autograd.grad(expected, leaves, slope))
 
 
+def test_lengths_of_an_all_to_all_are_an_array_of_their_own():
+    from megatron.core.transformer.moe import moe_utils
+
+    move = megatron_lm.build_move_tensor_to_cpu(moe_utils.maybe_move_tensor_to_cpu)
+    lengths = torch.tensor([2, 3])
+    array = move(lengths, as_numpy=True)
+    lengths += 1
+    assert list(array) == [2, 3] and not torch.is_tensor(array)
+    assert move(lengths) is lengths and move(None, as_numpy=True) is None
+
+
 @pytest.mark.parametrize("normalization", ["LayerNorm", "RMSNorm"])
 @pytest.mark.parametrize("is_parallel", [True, False])
 def test_norms_take_sequence_parallelism(normalization, is_parallel):
