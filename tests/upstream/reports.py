@@ -9,6 +9,8 @@ from pathlib import Path
 
 #: What a rank says that waited in vain for another one.
 GIVEN_UP = ("did not finish within the timeout", "timed out")
+#: How a job ended that was given no more time.
+TIME_IS_UP = "the time limit of the folder was reached"
 _ORDER = ("passed", "skipped", "failed", "crashed", "not run")
 _MAX_MESSAGE = 1500
 
@@ -133,7 +135,8 @@ class Report:
             return False
         self.left = [test for test in job.collected if test not in self.tests]
         if self.left and not job.stopped:
-            self.tests[self.left.pop(0)] = Result("crashed", ending)
+            how = "not run" if ending == TIME_IS_UP else "crashed"
+            self.tests[self.left.pop(0)] = Result(how, ending)
         return bool(self.left)
 
     def merge(self, other: Report) -> Report:

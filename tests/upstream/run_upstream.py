@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from mpi_helpers import mpi_environment, mpirun_command  # noqa: E402
-from upstream.reports import Report, read_job  # noqa: E402
+from upstream.reports import TIME_IS_UP, Report, read_job  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Job:
         while True:
             left_s = self.limits.folder_s - (time.monotonic() - began)
             if left_s <= 0:
-                report.give_up("the time limit of the folder was reached")
+                report.give_up(TIME_IS_UP)
                 break
             ending = self._run_once(report, left_s)
             job = read_job(self.folder)
@@ -110,7 +110,7 @@ class Job:
         while process.poll() is None:
             now = time.monotonic()
             if now - began > left_s:
-                return "the time limit of the folder"
+                return TIME_IS_UP
             new = sum(path.stat().st_size for path in self.folder.glob("rank_*.jsonl"))
             if new != size:
                 size, since = new, now
