@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -148,9 +149,11 @@ class Report:
         self.seconds += other.seconds
         return self
 
-    def give_up(self, why: str) -> None:
-        """Let what is left count as not run."""
+    def give_up(self, why: str, files: Sequence[str]) -> None:
+        """Let what is left count as not run: tests, or files of which no test is known yet."""
         self.tests |= {test: Result("not run", why) for test in self.left}
+        if not self.tests:
+            self.broken |= {file: Result("not run", why) for file in files if file not in self.broken}
 
     def summary(self) -> str:
         """One line for people."""

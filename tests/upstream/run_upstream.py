@@ -71,11 +71,11 @@ class Job:
         report, began = Report(), time.monotonic()
         while True:
             left_s = self.limits.folder_s - (time.monotonic() - began)
-            if left_s <= 0:
-                report.give_up(TIME_IS_UP)
-                break
-            ending = self._run_once(report, left_s)
+            ending = self._run_once(report, left_s) if left_s > 0 else TIME_IS_UP
             job = read_job(self.folder)
+            if ending == TIME_IS_UP and (job.collected is None or left_s <= 0):
+                report.give_up(TIME_IS_UP, self.files)
+                break
             if job.collected is None and not job.broken and len(self.files) > 1:
                 # Something ends the ranks while files are imported: each for itself.
                 for file in self.files:

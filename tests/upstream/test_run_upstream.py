@@ -111,3 +111,11 @@ def test_a_place_without_tests_is_refused(checkout):
     done = subprocess.run([sys.executable, tool, "--checkout", checkout, "--results", checkout / "x", "--ranks", "1",
                            "nowhere"], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "nowhere has no test files" in done.stderr
+
+
+@pytest.mark.mpi
+def test_what_the_time_does_not_suffice_for_is_not_run(checkout, tmp_path):
+    files = ("whole/test_a.py", "whole/test_b.py")
+    report = Job(checkout, files, 2, tmp_path / "job", Limits(folder_s=0.5)).run()
+    assert {file: result.how for file, result in report.broken.items()} == dict.fromkeys(files, "not run")
+    assert not report.tests
