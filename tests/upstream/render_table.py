@@ -17,15 +17,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from upstream.reports import Report, Result
 from upstream.rules import ABSENT, DECLARED, EXCLUDED, find_reason
 
-FAILED = "failed"
+FAILED, NOT_RUN = "failed", "not run"
 
 
 def classify(test: str, result: Result) -> str:
     """Return "passed", "failed", or what the test needs."""
     if result.how == "passed":
         return "passed"
-    if result.how == "not run":
-        return "not run"
+    if result.how == NOT_RUN:
+        return NOT_RUN
     return find_reason(test, result.why) or FAILED
 
 
@@ -38,7 +38,7 @@ def read_results(folder: Path) -> dict[int, dict[str, Report]]:
 
 def share(counts: Counter[str], beside: tuple[str, ...] = ()) -> str:
     """Say how many passed of those that are neither excluded nor, by ``beside``, without what they need."""
-    total = sum(number for kind, number in counts.items() if kind not in (*EXCLUDED, *beside))
+    total = sum(number for kind, number in counts.items() if kind not in (NOT_RUN, *EXCLUDED, *beside))
     return f"{counts['passed']} of {total} ({counts['passed'] / max(total, 1):.1%})"
 
 
@@ -74,7 +74,7 @@ def _lines(title: str, results: dict[int, dict[str, Report]], notes: str) -> Ite
     yield ("A file that could not be imported counts as one test. The first share leaves out the tests that need "
            f"{', '.join(EXCLUDED)}; the second one also those that need {', '.join(ABSENT[:-2])}, those that upstream "
            "itself leaves out, and those that fail on GPUs too. All together, a test has failed that failed on any "
-           "number of ranks, and passed that passed on any.")
+           "number of ranks, and passed that passed on any. What a limit of time left out is in no share.")
     yield ""
     yield from _head("ranks", needs)
     for num_ranks, reports in results.items():
@@ -110,7 +110,7 @@ def _head(first: str, needs: tuple[str, ...]) -> Iterator[str]:
 
 def _row(name: str, counts: Counter[str], needs: tuple[str, ...]) -> str:
     cells = [name, counts.total(), counts["passed"], share(counts), share(counts, ABSENT), counts[FAILED],
-             counts["not run"], *(counts[need] for need in needs)]
+             counts[NOT_RUN], *(counts[need] for need in needs)]
     return "| " + " | ".join(str(cell or "") for cell in cells) + " |"
 
 
@@ -139,7 +139,7 @@ def shorten(why: str) -> str:
 
 def shorten_place(where: str) -> str:
     """A place without the folders that only this machine has."""
-    return re.sub(r"^.*/(?=(site-packages|megatron_fugaku|megatron|deepspeed|tests)/)", "", where)
+    return re.sub(r"^.*/(?=(site-packages|python3\.\d+|megatron_fugaku|megatron|deepspeed|tests)/)", "", where)
 
 
 def main() -> int:
