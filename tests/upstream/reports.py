@@ -141,10 +141,11 @@ class Report:
         return bool(self.left)
 
     def merge(self, other: Report) -> Report:
-        """Take what is newer in."""
-        self.tests |= other.tests
-        self.broken = {file: result for file, result in self.broken.items()
-                       if not any(test.startswith(f"{file}::") for test in other.tests)} | other.broken
+        """Take what is newer in; what was not run this time stays as it was."""
+        self.tests |= {test: result for test, result in other.tests.items()
+                       if result.how != "not run" or test not in self.tests}
+        self.broken = {file: result for file, result in {**self.broken, **other.broken}.items()
+                       if not any(test.startswith(f"{file}::") for test in self.tests)}
         self.num_jobs += other.num_jobs
         self.seconds += other.seconds
         return self

@@ -63,6 +63,15 @@ def test_the_table_counts_every_test_and_names_every_failure(tmp_path):
         "- `a.py::u` on 2 ranks: exit code 139"]
 
 
+def test_what_is_run_again_takes_the_place_of_what_was_and_else_it_stays():
+    old = Report({"a.py::t": Result("failed", "x"), "a.py::u": Result("passed")}, {"b.py": Result("failed", "y")})
+    new = Report({"a.py::t": Result("passed"), "a.py::u": Result("not run"), "b.py::v": Result("passed")},
+                 {"a.py": Result("not run")})
+    assert old.merge(new).tests == {"a.py::t": Result("passed"), "a.py::u": Result("passed"),
+                                    "b.py::v": Result("passed")}
+    assert not old.broken
+
+
 def test_a_message_is_cut_to_what_says_most():
     assert shorten("ImportError while importing\nTraceback:\nE   ModuleNotFoundError: No module named 'x'") == \
         "ModuleNotFoundError: No module named 'x'"
