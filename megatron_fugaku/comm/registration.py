@@ -147,16 +147,38 @@ def _timeout_s(group_timeout) -> float:
     return limit_s
 
 
-def _exchange_ranks(torch_rank: int, world_size: int) -> list[int]:
-    """Return the MPI ranks in the order of the torch ranks, which may differ. Collective over the job."""
-    _, num_processes = _start_mpi()
-    if world_size != num_processes:
+def _check_size(rank: int, world_size: int, num_processes: int) -> None:
+    """Refuse a rank that is none of its default group, which nobody could wait for, and a group of too many.
+
+    Raises:
+        CommError: naming what does not fit.
+    """
+    if not 0 <= rank < world_size <= num_processes:
         raise CommError(
-            f"the process group is to have {world_size} ranks, but MPI started {num_processes} processes",
-            "every process of the job must be a rank of the default group",
-            "start as many processes as WORLD_SIZE says, or leave RANK and WORLD_SIZE unset",
+            f"rank {rank} asks for a process group of {world_size} ranks, and MPI started {num_processes} processes",
+            "every rank is a process of the job, and its number is below that of the ranks",
+            "start as many processes as WORLD_SIZE says, leave RANK and WORLD_SIZE unset, or let only those processes "
+            "ask whose RANK is below WORLD_SIZE",
             "WORLD_SIZE",
         )
+
+
+def _exchange_ranks(torch_rank: int, world_size: int, store: dist.Store | None = None) -> list[int]:
+    """Return the MPI ranks in the order of the torch ranks, which may differ. Collective over the group: where that is
+    not the whole job, its members need a store to tell each other.
+
+    Raises:
+        CommError: they do not call themselves ranks 0 to ``world_size`` - 1, or have no store.
+    """
+    mpi_rank, num_processes = _start_mpi()
+    if world_size < num_processes:
+        if store is None:
+            raise CommError(
+                f"{world_size} of the {num_processes} processes that MPI started ask for a process group",
+                "processes meet outside MPI where not all of them come, and there is no address for that",
+                "set MASTER_ADDR and MASTER_PORT, give init_process_group a store, or leave RANK and WORLD_SIZE unset",
+                "MASTER_ADDR")
+        return _exchange_through(store, torch_rank, world_size, mpi_rank)
     torch_ranks = load_extension().all_gather_int(torch_rank)
     if sorted(torch_ranks) != list(range(world_size)):
         raise CommError(
@@ -168,20 +190,35 @@ def _exchange_ranks(torch_rank: int, world_size: int) -> list[int]:
     return [torch_ranks.index(rank) for rank in range(world_size)]
 
 
+def _exchange_through(store: dist.Store, rank: int, size: int, mpi_rank: int) -> list[int]:
+    """Return the MPI ranks of a group's members, who tell each other through the store.
+
+    The last one to read removes what was told: programs make several groups, one after the other, with one store. None
+    tells anything new before all have read: the communicator, which needs all of them, comes between.
+    """
+    store.set(f"mpi_rank/{rank}", str(mpi_rank))
+    mpi_ranks = [int(store.get(f"mpi_rank/{member}")) for member in range(size)]
+    if mpi_ranks[rank] != mpi_rank:
+        raise CommError(f"processes {mpi_rank} and {mpi_ranks[rank]} of the job both call themselves rank {rank}",
+                        "every rank must exist exactly once", "set RANK differently for every process", "RANK")
+    if store.add("mpi_rank/readers", 1) == size:
+        for key in (*(f"mpi_rank/{member}" for member in range(size)), "mpi_rank/readers"):
+            store.delete_key(key)
+    return mpi_ranks
+
+
 def _create_backend(options, _backend_options=None):
     """Make the backend of one process group; torch calls this on the group's members."""
     rank, size = options.group_rank, options.group_size
     global_ranks = list(options.global_ranks_in_group)
     if not global_ranks:
-        _mpi_rank_of[:] = _exchange_ranks(rank, size)
+        _mpi_rank_of[:] = _exchange_ranks(rank, size, options.store)
         mpi_ranks = list(_mpi_rank_of)
     elif _is_ours(dist.get_backend_config()):
         mpi_ranks = [_mpi_rank_of[global_rank] for global_rank in global_ranks]
     else:
-        # The default group is of another backend: its members tell each other through the store.
-        mpi_rank, _ = _start_mpi()
-        options.store.set(f"mpi_rank/{rank}", str(mpi_rank))
-        mpi_ranks = [int(options.store.get(f"mpi_rank/{member}")) for member in range(size)]
+        # The default group is of another backend.
+        mpi_ranks = _exchange_through(options.store, rank, size, _start_mpi()[0])
     backend = load_extension().MpiBackend(options.group_id, mpi_ranks, rank, _timeout_s(options.timeout))
     arena.place_tensors_if_wanted()
     if _placed_job is not None:
@@ -269,8 +306,10 @@ def _complete_arguments(arguments: dict[str, Any]) -> None:
     mpi_rank, num_processes = _start_mpi()
     rank = arguments["rank"] = _number(arguments.get("rank", -1), "RANK", mpi_rank)
     world_size = arguments["world_size"] = _number(arguments.get("world_size", -1), "WORLD_SIZE", num_processes)
+    _check_size(rank, world_size, num_processes)
     has_rendezvous = arguments.get("init_method") not in (None, "env://") or (
-        {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys() and _rendezvous() != _own_rendezvous
+        {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+        and (_rendezvous() != _own_rendezvous or world_size < num_processes)
     )
     if arguments.get("store") is None and not has_rendezvous:
         arguments["store"] = _build_store(rank, world_size, arguments.get("timeout") or dist.default_pg_timeout)

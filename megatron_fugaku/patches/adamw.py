@@ -27,16 +27,16 @@ class FusedAdamW(torch.optim.Optimizer):
 
     Args:
         params: parameters or groups, fp32.
-        lr: learning rate.
+        lr: learning rate; None, as in Megatron's default, until a schedule says it.
         betas: decay of the first and second moment.
         eps: added to the root of the second moment.
         weight_decay: decoupled when ``adam_w_mode``, otherwise added to the gradient.
         adam_w_mode: False gives Adam.
     """
 
-    def __init__(self, params: Iterable, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
+    def __init__(self, params: Iterable, lr: float | None = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
                  eps: float = 1e-8, weight_decay: float = 0.0, adam_w_mode: bool = True):
-        if lr < 0 or eps < 0 or weight_decay < 0 or not all(0 <= beta < 1 for beta in betas):
+        if (lr is not None and lr < 0) or eps < 0 or weight_decay < 0 or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"lr {lr}, eps {eps}, weight_decay {weight_decay} must not be negative and betas {betas} "
                              "must lie in [0, 1)")
         self.adam_w_mode = adam_w_mode

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.util
+import inspect
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -17,11 +18,20 @@ from megatron_fugaku.patches.stand_ins import absent_function
 
 
 def build_initialize_megatron(original: Callable) -> Callable:
-    """Return ``initialize_megatron`` that does not insist on CUDA, by upstream's own argument for that."""
+    """Return ``initialize_megatron`` that does not insist on CUDA, by upstream's own argument for that, and refuses
+    Transformer Engine where there is none: here, since parsing is also done for what never builds a model of it."""
+    signature = inspect.signature(original)
 
     @functools.wraps(original)
     def initialize_megatron(*args: Any, **kwargs: Any) -> Any:
-        return original(*args, **{**kwargs, "allow_no_cuda": True})
+        arguments = signature.bind(*args, **kwargs).arguments
+        if arguments.get("parsed_args") is None:
+            from megatron.training.arguments import parse_args
+
+            arguments["parsed_args"] = parse_args(arguments.get("extra_args_provider"),
+                                                  arguments.get("ignore_unknown_args", False))
+        _check_implementation(arguments["parsed_args"])
+        return original(**{**arguments, "allow_no_cuda": True})
 
     return initialize_megatron
 
@@ -46,6 +56,37 @@ def build_batch_invariant_kernels(original: None) -> ModuleType:
                                                   "leave --batch-invariant-mode out"))
     module.is_batch_invariant_mode_enabled = lambda: False
     return module
+
+
+def build_is_te_min_version(original: Callable) -> Callable:
+    """Return ``is_te_min_version`` that answers no where there is no Transformer Engine. Upstream's version of it is
+    None then, which does not compare."""
+
+    @functools.wraps(original)
+    def is_te_min_version(*args: Any, **kwargs: Any) -> bool:
+        return importlib.util.find_spec("transformer_engine") is not None and original(*args, **kwargs)
+
+    return is_te_min_version
+
+
+def build_router_gating_linear(original: Callable) -> Callable:
+    """Return ``router_gating_linear`` as it is, in a module that has the name ``te_general_gemm``. Upstream imports it
+    with Transformer Engine alone, and asks in every case whether it is None."""
+    original.__globals__.setdefault("te_general_gemm", None)
+    return original
+
+
+def build_move_tensor_to_cpu(original: Callable) -> Callable:
+    """Return ``maybe_move_tensor_to_cpu`` that also makes the array that was asked for where the tensor is on the CPU
+    already: as on a GPU a copy, which an all-to-all takes for its lengths."""
+
+    @functools.wraps(original)
+    def maybe_move_tensor_to_cpu(tensor: Any, as_numpy: bool = False, record_stream: bool = False) -> Any:
+        if as_numpy and torch.is_tensor(tensor) and not tensor.is_cuda:
+            return tensor.clone().numpy()
+        return original(tensor, as_numpy, record_stream)
+
+    return maybe_move_tensor_to_cpu
 
 
 #: Options that need a GPU, and what of it.
@@ -78,14 +119,22 @@ def _check(args: argparse.Namespace) -> None:
         ConfigError: naming the option.
     """
     refuse_options(args, _CUDA_ONLY)
-    if getattr(args, "transformer_impl", "local") != "local" and \
-            importlib.util.find_spec("transformer_engine") is None:
-        raise ConfigError(f"--transformer-impl is {args.transformer_impl}", "it needs Transformer Engine, which needs "
-                          "a GPU", "add --transformer-impl local", "--transformer-impl")
     args.masked_softmax_fusion = False
     args.gradient_accumulation_fusion = False
     # torch's norms are one kernel anyway.
     args.no_persist_layer_norm = True
+
+
+def _check_implementation(args: argparse.Namespace) -> None:
+    """Refuse Transformer Engine, upstream's default, where there is none.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    if getattr(args, "transformer_impl", "local") != "local" and \
+            importlib.util.find_spec("transformer_engine") is None:
+        raise ConfigError(f"--transformer-impl is {args.transformer_impl}", "it needs Transformer Engine, which needs "
+                          "a GPU", "add --transformer-impl local", "--transformer-impl")
 
 
 def build_torch_norm(original: Callable) -> Callable:

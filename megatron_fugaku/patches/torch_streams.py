@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from megatron_fugaku.patches.cuda_names import CPU
@@ -102,9 +102,8 @@ def build_current_stream(original: Callable) -> Callable:
 def build_stream_context(original: Callable) -> Callable:
     """Return a context that changes nothing: work inside it is done where it is called."""
 
-    @contextlib.contextmanager
-    def stream(stream: Any) -> Iterator[None]:
-        """Run the body as any other code."""
-        yield
+    def stream(stream: Any) -> contextlib.AbstractContextManager[None]:
+        """Run the body as any other code; what it returns can be entered again, as torch's."""
+        return contextlib.nullcontext()
 
     return stream

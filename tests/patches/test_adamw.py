@@ -165,3 +165,17 @@ def test_parameters_without_gradient_stay_and_the_closure_is_called():
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match="must"):
         FusedAdamW(make_parameters(0), **wrong)
+
+
+def test_a_schedule_may_say_the_learning_rate_later():
+    parameters = make_parameters(0)
+    optimizer = FusedAdamW(parameters, lr=None)
+    assert optimizer.param_groups[0]["lr"] is None
+    expected = FusedAdamW(make_parameters(0), lr=1e-2)
+    optimizer.param_groups[0]["lr"] = 1e-2
+    for one in (optimizer, expected):
+        for parameter in one.param_groups[0]["params"]:
+            parameter.grad = torch.ones_like(parameter)
+        one.step()
+    for parameter, other in zip(parameters, expected.param_groups[0]["params"], strict=True):
+        assert torch.equal(parameter, other)

@@ -34,7 +34,6 @@ def test_fusions_of_cuda_kernels_are_off():
 
 
 @pytest.mark.parametrize(("words", "says"), [
-    ([], "add --transformer-impl local"),
     (["--transformer-impl", "local", "--fp8-format", "e4m3"], "Transformer Engine"),
     (["--transformer-impl", "local", "--moe-grouped-gemm"], "--moe-grouped-gemm was given"),
 ])
@@ -42,6 +41,50 @@ def test_what_needs_a_gpu_is_refused(words, says):
     with pytest.raises(ConfigError) as caught:
         parse(words)
     assert says.lower() in str(caught.value).lower()
+
+
+def test_transformer_engine_is_refused_when_training_starts():
+    def initialize_megatron(parsed_args=None):
+        raise AssertionError("started")
+
+    with pytest.raises(ConfigError, match="Add --transformer-impl local"):
+        megatron_lm.build_initialize_megatron(initialize_megatron)(
+            parsed_args=SimpleNamespace(transformer_impl="transformer_engine"))
+
+
+def test_no_transformer_engine_is_new_enough_where_there_is_none(monkeypatch):
+    asked = []
+    is_te_min_version = megatron_lm.build_is_te_min_version(lambda version: asked.append(version) or True)
+    assert not is_te_min_version("1.3") and not asked
+    monkeypatch.setattr(megatron_lm.importlib.util, "find_spec", lambda name: name)
+    assert is_te_min_version("1.3") and asked == ["1.3"]
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_the_router_of_experts_is_a_linear_layer_with_its_gradients(has_bias, monkeypatch):
+    from megatron.core.transformer.moe import moe_utils
+
+    monkeypatch.delattr(moe_utils, "te_general_gemm", raising=False)
+    router = megatron_lm.build_router_gating_linear(moe_utils.router_gating_linear)
+    inputs = [torch.randn(3, 2, 8, requires_grad=True), torch.randn(4, 8, requires_grad=True),
+              torch.randn(4, requires_grad=True) if has_bias else None]
+    output = router(*inputs, torch.float32)
+    expected = torch.nn.functional.linear(*inputs)
+    torch.testing.assert_close(output, expected)
+    leaves = [tensor for tensor in inputs if tensor is not None]
+    slope = torch.randn_like(output)
+    torch.testing.assert_close(torch.autograd.grad(output, leaves, slope), torch.autograd.grad(expected, leaves, slope))
+
+
+def test_lengths_of_an_all_to_all_are_an_array_of_their_own():
+    from megatron.core.transformer.moe import moe_utils
+
+    move = megatron_lm.build_move_tensor_to_cpu(moe_utils.maybe_move_tensor_to_cpu)
+    lengths = torch.tensor([2, 3])
+    array = move(lengths, as_numpy=True)
+    lengths += 1
+    assert list(array) == [2, 3] and not torch.is_tensor(array)
+    assert move(lengths) is lengths and move(None, as_numpy=True) is None
 
 
 @pytest.mark.parametrize("normalization", ["LayerNorm", "RMSNorm"])
@@ -66,10 +109,11 @@ def test_what_a_norm_refuses_for_other_reasons_it_still_refuses():
 
 
 def test_start_up_does_not_insist_on_cuda():
-    def initialize_megatron(extra_args_provider=None, allow_no_cuda=False, store=None):
+    def initialize_megatron(extra_args_provider=None, allow_no_cuda=False, parsed_args=None, store=None):
         return SimpleNamespace(allow_no_cuda=allow_no_cuda, provider=extra_args_provider, store=store)
 
-    called = megatron_lm.build_initialize_megatron(initialize_megatron)("provider", store="store")
+    args = SimpleNamespace(transformer_impl="local")
+    called = megatron_lm.build_initialize_megatron(initialize_megatron)("provider", parsed_args=args, store="store")
     assert (called.allow_no_cuda, called.provider, called.store) == (True, "provider", "store")
     assert megatron_lm.build_device_arch_version(None)() == 0
     assert stand_ins.build_nothing(None)("anything", at="all") is None
