@@ -248,6 +248,9 @@ DIGESTS: dict[str, dict[str, str]] = {
     "deepspeed-accelerator": {
         "0.19.8": "878a8ca06b030c458d5104859b278e7d8a90a207fc429b632516915bd15e9fa9",
     },
+    "deepspeed-clip-fp32": {
+        "0.19.8": "72d40c7656c277617eddfc666fb02f76df36c37c808009dc54cf7506fe89c70f",
+    },
     "mds-knn-monitor": {
         "2025.7.16": "9598e322df4710529a4f9135c3860ecd981f60492499fc3487c7abc1b63466a6",
     },
@@ -271,6 +274,9 @@ DIGESTS: dict[str, dict[str, str]] = {
     },
     "mds-rotary-apply": {
         "2025.7.16": "c018287eca93a7ffd8ab0b58359873bea571548d7a566edccf13835f67a52eb3",
+    },
+    "mds-param-groups": {
+        "2025.7.16": "6aeb8983a1e0c06b4a6c07edfa9d5e7619ddfd47c334ff8ecf1078bfe84bca78",
     },
     "mds-clip-grads": {
         "2025.7.16": "442ca34c095d347bc7b0c419e9455414b338fce7fd5727a77adeec3eef61df4a",

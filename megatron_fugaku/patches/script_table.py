@@ -64,6 +64,13 @@ SCRIPT_PATCHES: tuple[Patch, ...] = (
           reason="its CPU accelerator asks for gloo or oneCCL, and has as many devices as the node has NUMA nodes",
           upstream_ref="deepspeed/accelerator/cpu_accelerator.py",
           remove_when="DeepSpeed's CPU accelerator takes the backend's name from its environment"),
+    Patch(id="deepspeed-clip-fp32", target="deepspeed.runtime.engine:DeepSpeedEngine.clip_fp32_gradients", kind="wrap",
+          make=f"{_MAKERS}.deepspeed_clipping:build_clip_fp32_gradients", distribution="deepspeed",
+          upstream=">=0.18,<0.20", group="scripts", digest_of="deepspeed.runtime.utils:clip_grad_norm_",
+          reason="without ZeRO a pipeline clips by a norm that counts tied weights twice and norms and biases of later "
+          "stages not at all", upstream_ref="deepspeed/runtime/utils.py",
+          remove_when="clip_grad_norm_ leaves out what pipe/module.py marks as replicated, and asks for the rank among "
+          "tensor-parallel ranks"),
     # Megatron-DeepSpeed: what it imports.
     Patch(id="mds-knn-monitor", target="megatron.model.vision.knn_monitor", kind="shim", unless="torchvision",
           make=f"{_MAKERS}.megatron_deepspeed:build_knn_monitor",
@@ -137,6 +144,11 @@ SCRIPT_PATCHES: tuple[Patch, ...] = (
           reason="the option --no-load-lr-state is accepted and ignored",
           upstream_ref="megatron/checkpointing.py", remove_when="upstream does what its option says", **_MDS),
     # Its optimizers.
+    Patch(id="mds-param-groups", target="megatron.optimizer:get_param_groups", kind="wrap",
+          make=f"{_MAKERS}.megatron_deepspeed_training:build_param_groups",
+          reason="no weight decays under ZeRO 3, where every parameter of a rank looks like a vector",
+          upstream_ref="megatron/optimizer/__init__.py", remove_when="upstream asks for the shape of the whole",
+          **_MDS),
     Patch(id="mds-adam", target="megatron.optimizer:Adam", kind="replace", digest_of="megatron.optimizer",
           make=f"{_MAKERS}.megatron_deepspeed_training:build_adam",
           reason="weight decay is added to the gradient without Apex, which trains another model than on GPUs",
