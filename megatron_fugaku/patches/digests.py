@@ -275,6 +275,9 @@ DIGESTS: dict[str, dict[str, str]] = {
     "mds-rotary-apply": {
         "2025.7.16": "c018287eca93a7ffd8ab0b58359873bea571548d7a566edccf13835f67a52eb3",
     },
+    "mds-generation": {
+        "2025.7.16": "136e3d2c8210021f1e2cf10fa959f2df0408b9bd665f6cbb0b87a5ee3a7e4418",
+    },
     "mds-param-groups": {
         "2025.7.16": "6aeb8983a1e0c06b4a6c07edfa9d5e7619ddfd47c334ff8ecf1078bfe84bca78",
     },

@@ -143,6 +143,11 @@ SCRIPT_PATCHES: tuple[Patch, ...] = (
           make=f"{_MAKERS}.megatron_deepspeed_training:build_load_checkpoint",
           reason="the option --no-load-lr-state is accepted and ignored",
           upstream_ref="megatron/checkpointing.py", remove_when="upstream does what its option says", **_MDS),
+    # Its generation.
+    Patch(id="mds-generation", target="megatron.text_generation_utils:forward_step", kind="wrap",
+          make=f"{_MAKERS}.megatron_deepspeed_generation:build_forward_step",
+          reason="tools/generate_samples_gpt.py calls the model with words that it no longer takes",
+          upstream_ref="megatron/text_generation_utils.py", remove_when="upstream calls the model as it is", **_MDS),
     # Its optimizers.
     Patch(id="mds-param-groups", target="megatron.optimizer:get_param_groups", kind="wrap",
           make=f"{_MAKERS}.megatron_deepspeed_training:build_param_groups",
