@@ -275,6 +275,15 @@ DIGESTS: dict[str, dict[str, str]] = {
     "mds-rotary-apply": {
         "2025.7.16": "c018287eca93a7ffd8ab0b58359873bea571548d7a566edccf13835f67a52eb3",
     },
+    "mds-layer-norm": {
+        "2025.7.16": "64dc7f3a3ed311ecd81f1e6e050c7903f6779b4862331a476dd6fff828aae7ea",
+    },
+    "mds-bert-forward": {
+        "2025.7.16": "6b5fa69f6a716f5d58dc7ac989af6a39d07a7f690fb1909158df73dfc24e7036",
+    },
+    "mds-t5-forward": {
+        "2025.7.16": "8722b670f8dbdd80d563713313fbe1ce4a5232fbf50d70eb64502e9a09795b3d",
+    },
     "mds-generation": {
         "2025.7.16": "136e3d2c8210021f1e2cf10fa959f2df0408b9bd665f6cbb0b87a5ee3a7e4418",
     },

@@ -28,6 +28,7 @@ _CUDA_ONLY = {
     "fp8_e4m3": "Transformer Engine",
     "fp8_hybrid": "Transformer Engine",
     "use_tutel": "Tutel",
+    "apply_layernorm_1p": "Apex",
 }
 
 
