@@ -284,6 +284,9 @@ DIGESTS: dict[str, dict[str, str]] = {
     "mds-t5-forward": {
         "2025.7.16": "8722b670f8dbdd80d563713313fbe1ce4a5232fbf50d70eb64502e9a09795b3d",
     },
+    "mds-t5-head": {
+        "2025.7.16": "2e6f0bfd6d79c20951219d8ae5165424493863b31e9f59725c7eb412efedde8d",
+    },
     "mds-generation": {
         "2025.7.16": "136e3d2c8210021f1e2cf10fa959f2df0408b9bd665f6cbb0b87a5ee3a7e4418",
     },

@@ -34,6 +34,18 @@ def build_t5_forward(original: Callable) -> Callable:
     return forward
 
 
+def build_t5_head_init(original: Callable) -> Callable:
+    """Return ``T5LMHead.__init__`` whose bias bears the mark by which optimizers tell what is split among
+    tensor-parallel ranks; upstream gives it an older one."""
+
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        self.bias.tensor_model_parallel = True
+
+    return __init__
+
+
 @contextlib.contextmanager
 def _an_encoder(language_model: Any) -> Iterator[None]:
     """Let a stage without an encoder have one that gives what the stage of the encoder has sent."""
@@ -49,7 +61,7 @@ def _an_encoder(language_model: Any) -> Iterator[None]:
 
 def build_layer_norm_init(original: Callable) -> Callable:
     """Return ``SPLayerNorm.__init__`` that takes the words of the norm on GPUs, which layers of a decoder pass on every
-    device: both choose how to compute, not what. ``--apply-layernorm-1p``, which does, is refused as an option."""
+    device. Two choose how to compute; the third chooses what, and its option is refused: ``--apply-layernorm-1p``."""
 
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, no_persist_layer_norm: bool = False, apply_layernorm_1p: bool = False,

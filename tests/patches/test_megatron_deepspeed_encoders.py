@@ -11,6 +11,7 @@ from megatron_fugaku.patches.megatron_deepspeed_encoders import (
     build_bert_forward,
     build_layer_norm_init,
     build_t5_forward,
+    build_t5_head_init,
 )
 
 
@@ -43,6 +44,15 @@ def test_a_stage_with_an_encoder_keeps_it():
     language_model = SimpleNamespace(encoder="an encoder")
     forward = build_t5_forward(lambda self: self.language_model.encoder)
     assert forward(SimpleNamespace(language_model=language_model)) == "an encoder"
+
+
+def test_the_bias_of_t5_s_head_is_known_to_be_split():
+    def upstream(self, size):
+        self.bias = torch.nn.Parameter(torch.zeros(size))
+
+    head = SimpleNamespace()
+    build_t5_head_init(upstream)(head, 3)
+    assert head.bias.shape == (3,) and head.bias.tensor_model_parallel
 
 
 def test_the_norm_takes_words_of_the_one_on_gpus():

@@ -18,11 +18,11 @@ def home() -> Path:
 
 
 def write_vocabulary(texts: list[str], folder: Path) -> Path:
-    """Train WordPiece on the texts; return its file."""
+    """Train WordPiece on the texts; return its file. Upstream adds two tokens: 512 are padded alike on every layout."""
     from tokenizers import BertWordPieceTokenizer
 
     tokenizer = BertWordPieceTokenizer(lowercase=True)
-    tokenizer.train_from_iterator(texts, vocab_size=VOCABULARY, limit_alphabet=200, show_progress=False)
+    tokenizer.train_from_iterator(texts, vocab_size=VOCABULARY - 2, limit_alphabet=200, show_progress=False)
     [path] = tokenizer.save_model(str(folder))
     return Path(path)
 
@@ -67,7 +67,7 @@ def words_of(script: str, data: dict[str, Path]) -> list[object]:
                 "data_path": data["tokens"], "split": "100,0,0"}
     if script == "pretrain_t5.py":
         settings |= {"num_layers": None, "seq_length": None, "encoder_num_layers": 2, "decoder_num_layers": 2,
-                     "encoder_seq_length": 32, "decoder_seq_length": 16, "vocab_extra_ids": 20}
+                     "encoder_seq_length": 32, "decoder_seq_length": 16, "vocab_extra_ids": 128}
     return small_words(**settings)
 
 
