@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -85,17 +85,23 @@ def as_words(settings: dict[str, object]) -> list[object]:
     return [word for name, value in settings.items() for word in (f"--{name}", value)]
 
 
-def run_alone(script: Path, *words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run_alone(script: Path, *words: object, cwd: Path,
+              env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a script of the checkout in one process, without mpirun; fail with what it printed."""
     done = subprocess.run([sys.executable, *RUN, str(script), *map(str, words)], capture_output=True, text=True,
-                          timeout=300, cwd=cwd, env=mpi_environment())
+                          timeout=300, cwd=cwd, env=mpi_environment(env))
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     return done
 
 
+def find_losses(output: str) -> dict[int, float]:
+    """Return the losses that Megatron's log lines have; it prints none for an iteration that it skips."""
+    return {int(iteration): float(loss) for iteration, loss in _LOSS.findall(output)}
+
+
 def read_losses(output: str) -> list[float]:
-    """Return the losses that Megatron's log lines have, by iteration."""
-    found = {int(iteration): float(loss) for iteration, loss in _LOSS.findall(output)}
+    """Return the losses of iterations that follow one another."""
+    found = find_losses(output)
     assert found, output[-3000:]
     assert sorted(found) == list(range(min(found), max(found) + 1)), sorted(found)
     return [found[iteration] for iteration in sorted(found)]

@@ -268,6 +268,9 @@ DIGESTS: dict[str, dict[str, str]] = {
         "0.18.9": "89ff683918de5bb06426d6d884517daa8122d1f7828a8417efdb8af546455358",
         "0.19.8": "878a8ca06b030c458d5104859b278e7d8a90a207fc429b632516915bd15e9fa9",
     },
+    "deepspeed-clip-fp32": {
+        "0.19.8": "72d40c7656c277617eddfc666fb02f76df36c37c808009dc54cf7506fe89c70f",
+    },
     "mds-knn-monitor": {
         "2025.7.16": "9598e322df4710529a4f9135c3860ecd981f60492499fc3487c7abc1b63466a6",
     },
@@ -291,6 +294,24 @@ DIGESTS: dict[str, dict[str, str]] = {
     },
     "mds-rotary-apply": {
         "2025.7.16": "c018287eca93a7ffd8ab0b58359873bea571548d7a566edccf13835f67a52eb3",
+    },
+    "mds-layer-norm": {
+        "2025.7.16": "64dc7f3a3ed311ecd81f1e6e050c7903f6779b4862331a476dd6fff828aae7ea",
+    },
+    "mds-bert-forward": {
+        "2025.7.16": "6b5fa69f6a716f5d58dc7ac989af6a39d07a7f690fb1909158df73dfc24e7036",
+    },
+    "mds-t5-forward": {
+        "2025.7.16": "8722b670f8dbdd80d563713313fbe1ce4a5232fbf50d70eb64502e9a09795b3d",
+    },
+    "mds-t5-head": {
+        "2025.7.16": "2e6f0bfd6d79c20951219d8ae5165424493863b31e9f59725c7eb412efedde8d",
+    },
+    "mds-generation": {
+        "2025.7.16": "136e3d2c8210021f1e2cf10fa959f2df0408b9bd665f6cbb0b87a5ee3a7e4418",
+    },
+    "mds-param-groups": {
+        "2025.7.16": "6aeb8983a1e0c06b4a6c07edfa9d5e7619ddfd47c334ff8ecf1078bfe84bca78",
     },
     "mds-clip-grads": {
         "2025.7.16": "442ca34c095d347bc7b0c419e9455414b338fce7fd5727a77adeec3eef61df4a",

@@ -28,6 +28,7 @@ _CUDA_ONLY = {
     "fp8_e4m3": "Transformer Engine",
     "fp8_hybrid": "Transformer Engine",
     "use_tutel": "Tutel",
+    "apply_layernorm_1p": "Apex",
 }
 
 
@@ -82,6 +83,8 @@ def build_parse_args(original: Callable) -> Callable:
 
 def _finish(parsed: argparse.Namespace) -> None:
     _check(parsed)
+    parsed.local_rank = None  # upstream compares it with a device's number; a program's own default is 0 on all ranks
+    parsed.scatter_gather_tensors_in_pipeline = False  # only generation reads it, by functions that have moved
     # A model of pipeline stages reads it with --deepspeed and, for rotary embeddings, without.
     if not hasattr(parsed, "deepspeed_config_dict"):
         parsed.deepspeed_config_dict = None

@@ -41,6 +41,21 @@ def build_adam_class(original: type) -> type:
     return FusedAdamW
 
 
+def build_param_groups(original: Callable) -> Callable:
+    """Return ``get_param_groups`` that knows a matrix from a vector under ZeRO 3, which leaves an empty vector of each
+    parameter on a rank: upstream exempts vectors from weight decay, and nothing would decay."""
+
+    @functools.wraps(original)
+    def get_param_groups(modules: Any, no_weight_decay_cond: Callable | None, *rest: Any, **kwargs: Any) -> list[dict]:
+        return original(modules, no_weight_decay_cond or _is_exempt_from_decay, *rest, **kwargs)
+
+    return get_param_groups
+
+
+def _is_exempt_from_decay(name: str, parameter: torch.Tensor) -> bool:
+    return name.endswith(".bias") or len(getattr(parameter, "ds_shape", parameter.shape)) == 1
+
+
 def is_skipped(iteration: int, ranges: Iterable[tuple[int, int]]) -> bool:
     """Say whether an iteration, counted from 1, lies in one of the ranges, ends included."""
     return any(first <= iteration <= last for first, last in ranges)

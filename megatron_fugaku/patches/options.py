@@ -35,7 +35,8 @@ def refuse_options(args: argparse.Namespace, packages: Mapping[str, str]) -> Non
 
 def wrap_parse_args(original: Callable, add_options: Callable[[argparse.ArgumentParser], argparse.ArgumentParser],
                     finish: Callable[[argparse.Namespace], None]) -> Callable:
-    """Return Megatron's ``parse_args`` that knows more options, through upstream's own ``extra_args_provider``.
+    """Return Megatron's ``parse_args`` that knows more options, through upstream's own ``extra_args_provider``. Where a
+    program adds an option that upstream has, as ``tools/generate_samples_gpt.py`` does, the program's stands.
 
     Args:
         original: upstream's.
@@ -46,7 +47,11 @@ def wrap_parse_args(original: Callable, add_options: Callable[[argparse.Argument
     @functools.wraps(original)
     def parse_args(extra_args_provider: Callable | None = None, *args: Any, **kwargs: Any) -> argparse.Namespace:
         def provide(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-            return add_options(extra_args_provider(parser) if extra_args_provider else parser)
+            if extra_args_provider:
+                before, parser.conflict_handler = parser.conflict_handler, "resolve"
+                parser = extra_args_provider(parser)
+                parser.conflict_handler = before
+            return add_options(parser)
 
         parsed = original(provide, *args, **kwargs)
         finish(parsed)

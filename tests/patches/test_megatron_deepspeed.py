@@ -13,7 +13,7 @@ import torch.distributed as dist
 from megatron_fugaku.errors import ConfigError, PatchError
 from megatron_fugaku.patches import megatron_deepspeed as mds
 from megatron_fugaku.patches.megatron_deepspeed_options import TOKENIZER, add_options, build_parse_args, parse_range
-from megatron_fugaku.patches.megatron_deepspeed_training import is_skipped
+from megatron_fugaku.patches.megatron_deepspeed_training import build_param_groups, is_skipped
 
 
 @pytest.fixture
@@ -129,6 +129,18 @@ def test_stand_ins_have_exact_names_and_say_what_they_are(build, name):
         module.another_name  # noqa: B018 - the access is the test
 
 
+@pytest.mark.parametrize(("name", "shape", "decays"), [
+    ("weight", (3, 4), True), ("norm.weight", (3,), False), ("bias", (3,), False), ("experts.bias", (2, 3), False)])
+@pytest.mark.parametrize("is_spread", [False, True])
+def test_weights_decay_under_zero_3_too(name, shape, decays, is_spread):
+    parameter = torch.nn.Parameter(torch.zeros(0 if is_spread else shape))
+    if is_spread:
+        parameter.ds_shape = torch.Size(shape)
+    groups = build_param_groups(lambda modules, exempt, *rest: (exempt(name, parameter), *rest))
+    assert groups([], None, "scale", 2.0) == (not decays, "scale", 2.0)
+    assert groups([], lambda *given: "its own", "scale", 2.0)[0] == "its own"
+
+
 @pytest.mark.parametrize(("text", "expected"), [("7", (7, 7)), ("3-5", (3, 5)), ("5-5", (5, 5))])
 def test_ranges_of_iterations(text, expected):
     assert parse_range(text) == expected
@@ -190,6 +202,17 @@ def test_without_them_nothing_changes_and_a_script_s_own_options_stay():
     args = build_parse_args(upstream_parse_args(["--of-the-script", "x"]))(own)
     assert args.of_the_script == "x"
     assert (args.distributed_backend, args.use_cached_dataset, args.skip_train_iteration_range) == ("nccl", False, [])
+
+
+def test_an_option_that_a_script_adds_once_more_is_the_script_s():
+    def own(parser):
+        group = parser.add_argument_group("text generation")
+        group.add_argument("--transformer-impl", default="the script's")
+        group.add_argument("--local_rank", type=int, default=0)
+        return parser
+
+    args = build_parse_args(upstream_parse_args([]))(own)
+    assert (args.transformer_impl, args.local_rank) == ("the script's", None)
 
 
 def test_recomputation_in_older_words():

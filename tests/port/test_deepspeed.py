@@ -110,8 +110,9 @@ def test_zero(program, one_rank, stage):
     assert train(program, 2, stage, 1, "torch") == pytest.approx(one_rank, rel=TOLERANCE)
 
 
-def test_pipeline(program, one_rank):
-    assert train(program, 4, 1, 2, "torch") == pytest.approx(one_rank, rel=TOLERANCE)
+@pytest.mark.parametrize("stage", [0, 1])
+def test_pipeline(program, one_rank, stage):
+    assert train(program, 4, stage, 2, "torch") == pytest.approx(one_rank, rel=TOLERANCE)
 
 
 @pytest.mark.slow

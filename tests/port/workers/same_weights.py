@@ -36,7 +36,7 @@ def global_names(model: torch.nn.Module) -> dict[str, str]:
 
 
 @torch.no_grad()
-def initialize(model: torch.nn.Module, rank: int, size: int) -> None:
+def initialize(model: torch.nn.Module, rank: int, size: int, is_gated: bool) -> None:
     """Fill the parameters: this rank's part of what the whole model has."""
     names = global_names(model)
     norms = {name for name, module in model.named_modules() if "Norm" in type(module).__name__}
@@ -49,10 +49,11 @@ def initialize(model: torch.nn.Module, rank: int, size: int) -> None:
         whole = torch.randn(shape, generator=generator) * 0.05
         if name.rpartition(".")[0] in norms and name.endswith("weight"):
             whole += 1
-        if is_split and "query_key_value" in name:  # Megatron-DeepSpeed: all queries, then all keys, then all values
-            part = torch.cat([third.chunk(size, dim)[rank] for third in whole.chunk(3, dim)], dim)
-        else:
-            part = whole.chunk(size, dim)[rank] if is_split else whole
+        part = whole
+        if is_split:
+            # Megatron-DeepSpeed: all queries, then all keys, then all values; all gates, then what they let through
+            pieces = 3 if "query_key_value" in name else 2 if "dense_h_to_4h" in name and is_gated else 1
+            part = torch.cat([piece.chunk(size, dim)[rank] for piece in whole.chunk(pieces, dim)], dim)
         if hasattr(parameter, "ds_id"):  # ZeRO 3 has spread it over the ranks
             import deepspeed
 
@@ -72,7 +73,7 @@ def install(training) -> None:
         def provide(*words, **settings):
             model = provider(*words, **settings)
             initialize(model, parallel_state.get_tensor_model_parallel_rank(),
-                       parallel_state.get_tensor_model_parallel_world_size())
+                       parallel_state.get_tensor_model_parallel_world_size(), "--swiglu" in sys.argv)
             return model
 
         return original(provide, *args, **kwargs)
