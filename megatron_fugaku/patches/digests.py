@@ -269,6 +269,7 @@ DIGESTS: dict[str, dict[str, str]] = {
         "0.19.8": "878a8ca06b030c458d5104859b278e7d8a90a207fc429b632516915bd15e9fa9",
     },
     "deepspeed-clip-fp32": {
+        "0.18.9": "66277bfb937684b48d6b97f79ab988fb69dafc7b4ab7df50a39bced249e985d6",
         "0.19.8": "72d40c7656c277617eddfc666fb02f76df36c37c808009dc54cf7506fe89c70f",
     },
     "mds-knn-monitor": {
@@ -393,16 +394,19 @@ DIGESTS: dict[str, dict[str, str]] = {
         "0.16.1": "0f5b599c6cb16c507c153e85a06328beeb27650b507b704cf28fac6c573f1fbc",
     },
     "core-te-version": {
+        "0.14.0": "95220642e70bf2f513edaf11d98c1451d1948c2128cd28bd676fcb3dd7edfa6d",
         "0.15.3": "95220642e70bf2f513edaf11d98c1451d1948c2128cd28bd676fcb3dd7edfa6d",
         "0.16.0": "95220642e70bf2f513edaf11d98c1451d1948c2128cd28bd676fcb3dd7edfa6d",
         "0.16.1": "95220642e70bf2f513edaf11d98c1451d1948c2128cd28bd676fcb3dd7edfa6d",
     },
     "core-moe-router": {
+        "0.14.0": "d3ad35f6b21c2b06d3fd2fbe612df522be5cd6b72adcf223ea3683a88f327fce",
         "0.15.3": "523406fe7d284aae5657a447c8002911d319bd1d1e5a124d658f660fa61b7d5e",
         "0.16.0": "a34180b771b42adc3bc5d5d5f7469761d54cb222c05f29b0fde52a8c2d31b019",
         "0.16.1": "a34180b771b42adc3bc5d5d5f7469761d54cb222c05f29b0fde52a8c2d31b019",
     },
     "core-moe-splits": {
+        "0.14.0": "03806fe3e9bbf78709908cbcc1f0ca224a37fb55e8482d6f291ba95b7d06d860",
         "0.15.3": "03806fe3e9bbf78709908cbcc1f0ca224a37fb55e8482d6f291ba95b7d06d860",
         "0.16.0": "8fc5847a887d73195b064efc01599f8768a48bbe3327b8fa50f34112cbbf1153",
         "0.16.1": "8fc5847a887d73195b064efc01599f8768a48bbe3327b8fa50f34112cbbf1153",
