@@ -73,23 +73,30 @@ def test_every_step_is_that_of_torch_bit_for_bit(options, decoupled, scale):
 
 @pytest.mark.usefixtures("by_kernel")
 @given(options, st.booleans(), st.floats(1e-4, 1e3))
-def test_the_kernels_steps_are_near_those_of_torch(options, decoupled, scale):
-    if not decoupled:  # what Adam adds to a gradient may cancel it, and of the rest no digit need be right
+def test_the_kernels_steps_are_near_those_of_float64(options, decoupled, scale):
+    """Within 1e-5 of how far a parameter moved, or twice as far off as torch's own float32 steps: where a moment forgets
+    nearly all and a small gradient follows a large one, of their quotient no digit need be right."""
+    if not decoupled:  # what Adam adds to a gradient may cancel it too
         options = options | {"weight_decay": 0.0}
     ours, theirs = make_parameters(0), make_parameters(0)
+    exact = [torch.nn.Parameter(parameter.detach().double()) for parameter in theirs]
     reference = torch.optim.AdamW if decoupled else torch.optim.Adam
-    optimizer, expected = FusedAdamW(ours, **options, adam_w_mode=decoupled), reference(theirs, **options, fused=True)
-    moved = [torch.zeros_like(parameter) for parameter in theirs]
+    optimizers = (FusedAdamW(ours, **options, adam_w_mode=decoupled), reference(theirs, **options, fused=True),
+                  reference(exact, **options))
+    moved = [torch.zeros_like(parameter) for parameter in exact]
     for step in range(4):
-        before = [parameter.detach().clone() for parameter in theirs]
+        before = [parameter.detach().clone() for parameter in exact]
         for parameters in (ours, theirs):
             set_gradients(parameters, step, scale)
-        optimizer.step()
-        expected.step()
-        for distance, parameter, old in zip(moved, theirs, before, strict=True):
+        for parameter, single in zip(exact, theirs, strict=True):
+            parameter.grad = single.grad.double()
+        for optimizer in optimizers:
+            optimizer.step()
+        for distance, parameter, old in zip(moved, exact, before, strict=True):
             distance += (parameter.detach() - old).abs()
-    for a, b, distance in zip(ours, theirs, moved, strict=True):
-        assert ((a - b).abs() <= 1e-5 * (b.abs() + distance + options["lr"])).all()
+    for a, b, true, distance in zip(ours, theirs, exact, moved, strict=True):
+        allowed = 1e-5 * (true.abs() + distance + options["lr"])
+        assert ((a - true).abs() <= torch.maximum(allowed, 2 * (b - true).abs())).all()
 
 
 @pytest.mark.parametrize("kind", ["by_torch", "by_kernel"])
