@@ -26,6 +26,8 @@ _OPTIMIZER_FORMAT = {
     "distrib_optim_sharding_type": "fully_reshardable" if _HAS_RESHARDABLE else "fully_sharded_model_space",
     "distrib_optim_fully_reshardable_mem_efficient": False,
 }
+#: What a checkpoint of ``engine: deepspeed`` has its states in.
+DEEPSPEED_FOLDER = "deepspeed"
 # What must be equal for stored weights to fit; the rest of a model's description may change between runs.
 _SHAPE_FIELDS = ("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "num_query_groups",
                  "kv_channels", "position_embedding_type", "normalization", "swiglu", "add_bias_linear",
@@ -91,6 +93,9 @@ def read_description(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: ``path`` is not one of our checkpoints.
     """
+    if (path / DEEPSPEED_FOLDER).is_dir():
+        raise CheckpointError(f"{path} was written by engine deepspeed", "only that engine reads DeepSpeed's format",
+                              "set engine=deepspeed, or start from another checkpoint", str(path))
     try:
         return dist_checkpointing.load_common_state_dict(str(path))["description"]
     except (KeyError, OSError, dist_checkpointing.core.CheckpointingException) as error:

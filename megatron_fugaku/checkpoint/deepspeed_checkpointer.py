@@ -17,6 +17,7 @@ import torch
 from megatron.core import tensor_parallel
 
 from megatron_fugaku.checkpoint.checkpointer import (
+    DEEPSPEED_FOLDER,
     check_model_matches,
     describe_layout,
     find_checkpoint,
@@ -27,7 +28,7 @@ from megatron_fugaku.config import ModelConfig, RunConfig
 from megatron_fugaku.errors import CheckpointError
 from megatron_fugaku.train.loop import Training, TrainState
 
-NATIVE, UNIVERSAL = "deepspeed", "universal"
+NATIVE, UNIVERSAL = DEEPSPEED_FOLDER, "universal"
 
 
 def describe_parameters(config: ModelConfig, padded_vocab_size: int) -> dict[str, Any]:
@@ -85,7 +86,7 @@ class DeepSpeedCheckpointer:
         training.engine.wrapped.save_checkpoint(str(partial), tag=NATIVE, save_latest=False, client_state={
             "description": description,
             "rng": {"torch": torch.get_rng_state(), "tracker": tensor_parallel.get_cuda_rng_tracker().get_states()},
-            UNIVERSAL_CHECKPOINT_INFO: describe_parameters(model, _padded_vocab_size(training)),
+            UNIVERSAL_CHECKPOINT_INFO: describe_parameters(model, training.engine.models[0].vocab_size),
         })
         torch.distributed.barrier()
         return on_main_rank(store.commit, iteration, self.config.checkpoint.keep_last)
@@ -130,7 +131,7 @@ class DeepSpeedCheckpointer:
         if first is None:
             raise CheckpointError(f"{path / tag} holds no model states", "nothing can be resumed from it",
                                   "use another checkpoint", str(path))
-        description = torch.load(first, map_location="cpu", weights_only=False)["description"]
+        description = torch.load(first, map_location="cpu", weights_only=False, mmap=True)["description"]
         check_model_matches(description["model"], self.config.model, path)
         stored, wanted = description["layout"], self._describe_layout()
         if tag == UNIVERSAL:
@@ -145,7 +146,3 @@ class DeepSpeedCheckpointer:
                                       "DeepSpeed's universal checkpoints do not change it",
                                       "choose that, or convert the checkpoint and set deepspeed.load_universal=true"
                                       if tag == NATIVE else "choose that", name)
-
-
-def _padded_vocab_size(training: Training) -> int:
-    return training.engine.models[0].vocab_size

@@ -74,8 +74,8 @@ def test_every_step_is_that_of_torch_bit_for_bit(options, decoupled, scale):
 @pytest.mark.usefixtures("by_kernel")
 @given(options, st.booleans(), st.floats(1e-4, 1e3))
 def test_the_kernels_steps_are_near_those_of_float64(options, decoupled, scale):
-    """Within 1e-5 of how far a parameter moved, or twice as far off as torch's own float32 steps: where a moment forgets
-    nearly all and a small gradient follows a large one, of their quotient no digit need be right."""
+    """Within 1e-5 of how far a parameter moved, or twice as far off as torch's own float32 steps: where a moment
+    forgets nearly all and a small gradient follows a large one, of their quotient no digit need be right."""
     if not decoupled:  # what Adam adds to a gradient may cancel it too
         options = options | {"weight_decay": 0.0}
     ours, theirs = make_parameters(0), make_parameters(0)
