@@ -20,6 +20,11 @@ from megatron_fugaku.model.dropout import choose_dropout
 from megatron_fugaku.model.softmax import choose_softmax, window_of
 
 
+def _group_of(module: DotProductAttention) -> Any:
+    """Return the ranks that share the heads of a module, which has them itself from megatron-core 0.15 on."""
+    return getattr(module, "tp_group", None) or parallel_state.get_tensor_model_parallel_group()
+
+
 class CoreAttention(DotProductAttention):
     """megatron-core's attention where masks are causal and nothing else is asked of the scores; else its own form.
 
@@ -40,7 +45,7 @@ class CoreAttention(DotProductAttention):
             return super().forward(query, key, value, attention_mask, attn_mask_type, attention_bias, packed_seq_params)
         p = self.attention_dropout.p if self.training else 0.0
         out = attention(query, key, value, self.softmax_scale, p=p, seed=draw_seed() if p > 0 else 0,
-                        first_head=parallel_state.get_tensor_model_parallel_rank() * query.shape[2],
+                        first_head=_group_of(self).rank() * query.shape[2],
                         heads_of_model=self.config.num_attention_heads)
         return out.view(*out.shape[:2], -1)
 
