@@ -160,6 +160,11 @@ def check_engine(config: RunConfig) -> None:
                           f"{parallel.tensor_model_parallel_size}", "DeepSpeed gives whole parameters to the shards of "
                           "ZeRO 3, not those of a tensor-parallel rank", "choose zero_stage 1 or 2, or "
                           "tensor_model_parallel_size 1", "deepspeed.load_universal")
+    if config.checkpoint.finetune and config.deepspeed.zero_stage == 3:
+        raise ConfigError("checkpoint.finetune is on with deepspeed.zero_stage 3",
+                          "DeepSpeed keeps the weights of ZeRO 3 in the optimizer's state, and loads none without it",
+                          "train that checkpoint on, or choose zero_stage 1 or 2 with a checkpoint of those",
+                          "checkpoint.finetune")
     for name, off in (("pipeline_model_parallel_size", 1), ("sequence_parallel", False),
                       ("use_distributed_optimizer", False), ("overlap_grad_reduce", False),
                       ("overlap_param_gather", False), ("ddp_bucket_size", None)):

@@ -59,6 +59,8 @@ BAD = {
     "pipeline of DeepSpeed": (2, ["engine=deepspeed", f"{PP}=2"], "pipeline_model_parallel_size is 2 and engine", PP),
     "SP of DeepSpeed": (2, ["engine=deepspeed", f"{TP}=2", "parallel.sequence_parallel=true"],
                         "sequence_parallel is True and engine is deepspeed", "parallel.sequence_parallel"),
+    "weights of ZeRO 3": (1, ["engine=deepspeed", "deepspeed.zero_stage=3", "checkpoint.finetune=true"],
+                          "finetune is on with deepspeed.zero_stage 3", "checkpoint.finetune"),
     "universal of Megatron": (1, ["deepspeed.load_universal=true"], "engine is megatron", "deepspeed.load_universal"),
     "universal ZeRO 3 with TP": (2, ["engine=deepspeed", "deepspeed.zero_stage=3", "deepspeed.load_universal=true",
                                      f"{TP}=2"], "zero_stage 3 and tensor", "deepspeed.load_universal"),

@@ -128,9 +128,10 @@ def test_a_checkpoint_goes_on(stage, megatron, small_manifest, tmp_path):
     num_ranks, overrides = layouts[stage]
     train(config, num_ranks, *load, *overrides, f"run_dir={tmp_path / 'other'}")
     assert_alike(read_steps(tmp_path / "other"), later)
-    train(config, 4, load[0], "checkpoint.finetune=true", "train.train_iters=2", f"run_dir={tmp_path / 'tuned'}")
-    tuned = read_steps(tmp_path / "tuned")
-    assert sorted(tuned) == [1, 2] and tuned[1][0] < read_steps(megatron["gpt"])[1][0] - 0.1
+    if stage == 1:
+        train(config, 4, load[0], "checkpoint.finetune=true", "train.exit_interval=2", f"run_dir={tmp_path / 'tuned'}")
+        tuned = read_steps(tmp_path / "tuned")
+        assert sorted(tuned) == [1, 2] and tuned[1][0] < read_steps(megatron["gpt"])[1][0] - 0.1
     # What DeepSpeed cannot do with it is refused before it is tried.
     done = pretrain(config, 2, *load, "parallel.tensor_model_parallel_size=1", f"deepspeed.zero_stage={4 - stage}")
     assert done.returncode == CheckpointError.exit_code and "was written with zero_stage" in done.stderr
