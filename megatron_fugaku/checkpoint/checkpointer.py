@@ -59,18 +59,23 @@ def _load_model_state(models: list[GPTModel], state: dict[str, Any]) -> None:
         model.load_state_dict(state["model" if len(models) == 1 else f"model{index}"])
 
 
+def collect_rng_states() -> dict[str, Any]:
+    """Return the random states of this rank; replicas of the same (pipeline, tensor) place share theirs."""
+    return {"torch": torch.get_rng_state(), "tracker": tensor_parallel.get_cuda_rng_tracker().get_states()}
+
+
+def restore_rng_states(states: dict[str, Any]) -> None:
+    """Go on with what :func:`collect_rng_states` returned."""
+    torch.set_rng_state(states["torch"])
+    tensor_parallel.get_cuda_rng_tracker().set_states(states["tracker"])
+
+
 def _rng_state() -> ShardedObject:
-    """Random states of this rank; replicas of the same (pipeline, tensor) place share theirs."""
     place = (parallel_state.get_pipeline_model_parallel_rank(), parallel_state.get_tensor_model_parallel_rank())
     shape = (parallel_state.get_pipeline_model_parallel_world_size(),
              parallel_state.get_tensor_model_parallel_world_size())
-    states = {"torch": torch.get_rng_state(), "tracker": tensor_parallel.get_cuda_rng_tracker().get_states()}
-    return ShardedObject("rng_state", states, shape, place, replica_id=parallel_state.get_data_parallel_rank())
-
-
-def _restore_rng(states: dict[str, Any]) -> None:
-    torch.set_rng_state(states["torch"])
-    tensor_parallel.get_cuda_rng_tracker().set_states(states["tracker"])
+    return ShardedObject("rng_state", collect_rng_states(), shape, place,
+                         replica_id=parallel_state.get_data_parallel_rank())
 
 
 def check_model_matches(stored: dict[str, Any], model: ModelConfig, path: Path) -> None:
@@ -221,7 +226,7 @@ class DistCheckpointer:
             return path
         training.engine.optimizer.load_state_dict(loaded["optimizer"])
         if same_layout:
-            _restore_rng(loaded["rng"])
+            restore_rng_states(loaded["rng"])
         training.state = TrainState(**description["train_state"])
         training.scheduler.load_state_dict(description["scheduler"])
         return path

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from megatron.core import tensor_parallel
 
 from megatron_fugaku.checkpoint.checkpointer import (
     DEEPSPEED_FOLDER,
     check_model_matches,
+    collect_rng_states,
     describe_layout,
     find_checkpoint,
     on_main_rank,
+    restore_rng_states,
 )
 from megatron_fugaku.checkpoint.store import CheckpointStore
 from megatron_fugaku.config import ModelConfig, RunConfig
@@ -85,7 +86,7 @@ class DeepSpeedCheckpointer:
         }
         training.engine.wrapped.save_checkpoint(str(partial), tag=NATIVE, save_latest=False, client_state={
             "description": description,
-            "rng": {"torch": torch.get_rng_state(), "tracker": tensor_parallel.get_cuda_rng_tracker().get_states()},
+            "rng": collect_rng_states(),
             UNIVERSAL_CHECKPOINT_INFO: describe_parameters(model, training.engine.models[0].vocab_size),
         })
         torch.distributed.barrier()
@@ -102,13 +103,7 @@ class DeepSpeedCheckpointer:
         if path is None:
             return None
         tag = UNIVERSAL if self.config.deepspeed.load_universal else NATIVE
-        if not (path / tag).is_dir():
-            raise CheckpointError(f"{path} has no folder {tag}", "engine is deepspeed and deepspeed.load_universal is "
-                                  f"{self.config.deepspeed.load_universal}",
-                                  f"python -m deepspeed.checkpoint.ds_to_universal --input_folder {path / NATIVE} "
-                                  f"--output_folder {path / UNIVERSAL}" if tag == UNIVERSAL else
-                                  "set engine=megatron, or load a checkpoint of this engine", "checkpoint.load")
-        self._check_loadable(path, tag)
+        on_main_rank(self._check_loadable, path, tag)
         weights_only = self.config.checkpoint.finetune
         groups = training.engine.optimizer.param_groups
         decays = [group["wd_mult"] for group in groups]
@@ -120,13 +115,18 @@ class DeepSpeedCheckpointer:
             return path
         description = client["description"]
         if tag == NATIVE:
-            torch.set_rng_state(client["rng"]["torch"])
-            tensor_parallel.get_cuda_rng_tracker().set_states(client["rng"]["tracker"])
+            restore_rng_states(client["rng"])
         training.state = TrainState(**description["train_state"])
         training.scheduler.load_state_dict(description["scheduler"])
         return path
 
     def _check_loadable(self, path: Path, tag: str) -> None:
+        if not (path / tag).is_dir():
+            raise CheckpointError(f"{path} has no folder {tag}", "engine is deepspeed and deepspeed.load_universal is "
+                                  f"{self.config.deepspeed.load_universal}",
+                                  f"python -m deepspeed.checkpoint.ds_to_universal --input_folder {path / NATIVE} "
+                                  f"--output_folder {path / UNIVERSAL}" if tag == UNIVERSAL else
+                                  "set engine=megatron, or load a checkpoint of this engine", "checkpoint.load")
         first = next(iter(sorted((path / tag).glob("*mp_rank_00*model_states.pt"))), None)
         if first is None:
             raise CheckpointError(f"{path / tag} holds no model states", "nothing can be resumed from it",
@@ -134,15 +134,16 @@ class DeepSpeedCheckpointer:
         description = torch.load(first, map_location="cpu", weights_only=False, mmap=True)["description"]
         check_model_matches(description["model"], self.config.model, path)
         stored, wanted = description["layout"], self._describe_layout()
-        if tag == UNIVERSAL:
-            is_sharded = {"shards parameters (ZeRO 3)": 3, "keeps parameters whole (ZeRO 1 and 2)": 1}
-            stored, wanted = ({"precision": layout["precision"], "zero_stage": next(
-                name for name, stage in is_sharded.items() if layout["zero_stage"] >= stage)}
-                              for layout in (stored, wanted))
-        for name in wanted:
-            if stored[name] != wanted[name]:
-                raise CheckpointError(f"{path} was written with {name} {stored[name]}, the run has {wanted[name]}",
-                                      "DeepSpeed's shards fit the layout that wrote them" if tag == NATIVE else
-                                      "DeepSpeed's universal checkpoints do not change it",
-                                      "choose that, or convert the checkpoint and set deepspeed.load_universal=true"
-                                      if tag == NATIVE else "choose that", name)
+        for name in wanted if tag == NATIVE else ("precision", "zero_stage"):
+            if stored[name] == wanted[name]:
+                continue
+            if tag == NATIVE:
+                why, fix = ("DeepSpeed's shards fit the layout that wrote them",
+                            "choose that, or convert the checkpoint and set deepspeed.load_universal=true")
+            elif name == "zero_stage" and 3 not in (stored[name], wanted[name]):
+                continue
+            else:
+                why, fix = "a universal checkpoint keeps its precision, and goes neither to ZeRO 3 nor from it", \
+                    "choose that"
+            raise CheckpointError(f"{path} was written with {name} {stored[name]}, the run has {wanted[name]}", why,
+                                  fix, name)
