@@ -1,18 +1,11 @@
-"""Renders what ``run_upstream.py`` kept as a table in Markdown, with the failures and what each says.
-
-    python tests/upstream/render_table.py --results FOLDER --title "Megatron-LM core_v0.16.1" > megatron_lm.md
-"""
+"""Renders what ``run_upstream.py`` kept as a table in Markdown, with the failures and what each says."""
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from upstream.reports import Report, Result
 from upstream.rules import ABSENT, DECLARED, EXCLUDED, find_reason
@@ -140,23 +133,3 @@ def shorten(why: str) -> str:
 def shorten_place(where: str) -> str:
     """A place without the folders that only this machine has."""
     return re.sub(r"^.*/(?=(site-packages|python3\.\d+|megatron_fugaku|megatron|deepspeed|tests)/)", "", where)
-
-
-def main() -> int:
-    """Print the page."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--results", type=Path, required=True)
-    parser.add_argument("--title", required=True)
-    parser.add_argument("--notes", type=Path, help="Markdown that stands above the tables")
-    arguments = parser.parse_args()
-    results = read_results(arguments.results)
-    if not results:
-        print(f"{arguments.results} has no results, so there is nothing to show: run run_upstream.py first",
-              file=sys.stderr)
-        return 2
-    print(render(arguments.title, results, arguments.notes.read_text() if arguments.notes else ""), end="")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

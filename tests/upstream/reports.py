@@ -172,7 +172,11 @@ class Report:
     @classmethod
     def read(cls, path: Path) -> Report:
         """Read what :meth:`write` wrote."""
-        values = json.loads(path.read_text())
+        return cls.from_dict(json.loads(path.read_text()))
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Report:
+        """Make one of what ``dataclasses.asdict`` made of it."""
         for name in ("tests", "broken"):
             values[name] = {test: Result(**result) for test, result in values[name].items()}
         return cls(**values)

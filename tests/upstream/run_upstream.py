@@ -4,7 +4,7 @@
 
 The files of one folder are one job, as in upstream's own CI. A test that hangs, crashes, or ends otherwise on one rank
 than on others ends the job; the next one goes on behind it. FOLDER keeps what the ranks reported, so that a second call
-goes on where the first was ended, and ``render_table.py`` makes the table of it. Needs what upstream's tests import.
+goes on where the first was ended, and ``results.py`` makes the table of it. Needs what upstream's tests import.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ class Job:
         path = [str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
         return mpi_environment({
             "PYTHONPATH": os.pathsep.join(entry for entry in path if entry), "UPSTREAM_TESTS_FOLDER": str(self.folder),
-            "MFUGAKU_COMM_TIMEOUT_S": f"{self.limits.collective_s:g}", "PYTHONDONTWRITEBYTECODE": "1",
+            "MFUGAKU_COMM_TIMEOUT_S": f"{self.limits.collective_s:g}",
+            # The checkout stays as it is, and ranks do not compile it again in every job.
+            "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self.folder.with_name("bytecode")),
         })
 
     def run(self) -> Report:

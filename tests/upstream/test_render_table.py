@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from upstream.render_table import classify, over_all, read_results, render, shorten
 from upstream.reports import Report, Result
+from upstream.results import TITLES, read_archive, render_page, write_archive
 from upstream.rules import ABSENT, DECLARED, EXCLUDED, RULES, find_reason
 
 
@@ -76,3 +79,17 @@ def test_a_message_is_cut_to_what_says_most():
     assert shorten("ImportError while importing\nTraceback:\nE   ModuleNotFoundError: No module named 'x'") == \
         "ModuleNotFoundError: No module named 'x'"
     assert shorten("<Thing at 0x7f00aa>|") == "<Thing at 0x…>\\|" and len(shorten("a" * 300)) == 160
+
+
+def test_what_is_kept_is_what_was_reported(tmp_path, monkeypatch):
+    failed = Result("failed", "what | it\nsaid", "a.py:3", 0.5)
+    report = Report({"a.py::t[1]": failed}, {"b.py": Result("crashed")}, 9.0, 2)
+    monkeypatch.setattr("upstream.results.HERE", tmp_path)
+    write_archive("deepspeed", {2: {"unit/x": report}})
+    assert read_archive("deepspeed") == {2: {"unit/x": report}}
+
+
+@pytest.mark.parametrize("upstream", TITLES)
+def test_a_page_is_what_the_kept_results_and_the_rules_say(upstream):
+    page = Path(__file__).with_name(f"{upstream}.md").read_text(encoding="utf-8")
+    assert page == render_page(upstream, read_archive(upstream)), f"python tests/upstream/results.py pack {upstream} …"

@@ -52,6 +52,8 @@ FILES = {
     "whole/test_b.py": "import transformer_engine",
     "broken/test_c.py": "import os; os._exit(5)",
     "broken/test_d.py": "def test_beside_it(): pass",
+    "slow/test_e.py": "import time; time.sleep(600)",
+    "slow/test_f.py": "def test_behind_it(): pass",
 }
 
 
@@ -102,7 +104,8 @@ def test_a_file_that_ends_its_process_while_imported_costs_only_itself(checkout,
 
 def test_files_are_found_by_folder(checkout):
     assert find_folders(checkout, ["."]) == {
-        "broken": ["broken/test_c.py", "broken/test_d.py"], "whole": ["whole/test_a.py", "whole/test_b.py"]}
+        "broken": ["broken/test_c.py", "broken/test_d.py"], "slow": ["slow/test_e.py", "slow/test_f.py"],
+        "whole": ["whole/test_a.py", "whole/test_b.py"]}
     assert find_folders(checkout, ["whole/test_a.py", "whole"]) == {"whole": ["whole/test_a.py", "whole/test_b.py"]}
 
 
@@ -115,7 +118,7 @@ def test_a_place_without_tests_is_refused(checkout):
 
 @pytest.mark.mpi
 def test_what_the_time_does_not_suffice_for_is_not_run(checkout, tmp_path):
-    files = ("whole/test_a.py", "whole/test_b.py")
+    files = ("slow/test_e.py", "slow/test_f.py")
     report = Job(checkout, files, 2, tmp_path / "job", Limits(folder_s=0.5)).run()
     assert {file: result.how for file, result in report.broken.items()} == dict.fromkeys(files, "not run")
     assert not report.tests
