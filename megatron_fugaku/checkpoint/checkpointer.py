@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import inspect
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +19,7 @@ from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 from megatron_fugaku.checkpoint.store import CheckpointStore
 from megatron_fugaku.config import ModelConfig, RunConfig
 from megatron_fugaku.errors import CheckpointError, MegatronFugakuError
+from megatron_fugaku.patches.upstreams import MEGATRON_CORE, find_version
 from megatron_fugaku.train.loop import Training, TrainState
 
 _HAS_RESHARDABLE = hasattr(DistributedOptimizer, "checkpoint_fully_reshardable_formats")
@@ -26,6 +27,9 @@ _OPTIMIZER_FORMAT = {
     "distrib_optim_sharding_type": "fully_reshardable" if _HAS_RESHARDABLE else "fully_sharded_model_space",
     "distrib_optim_fully_reshardable_mem_efficient": False,
 }
+#: Where there are several ways to write asynchronously (0.17 on), the one of megatron-core itself.
+_OWN_WRITER = ({"async_strategy": "mcore"}
+               if "async_strategy" in inspect.signature(dist_checkpointing.save).parameters else {})
 #: What a checkpoint of ``engine: deepspeed`` has its states in.
 DEEPSPEED_FOLDER = "deepspeed"
 # What must be equal for stored weights to fit; the rest of a model's description may change between runs.
@@ -163,7 +167,7 @@ class DistCheckpointer:
 
     def __init__(self, config: RunConfig):
         if config.parallel.use_distributed_optimizer and not _HAS_RESHARDABLE and not hasattr(numpy, "product"):
-            raise CheckpointError(f"megatron-core {importlib.metadata.version('megatron-core')} cannot write the "
+            raise CheckpointError(f"megatron-core {find_version(MEGATRON_CORE)} cannot write the "
                                   f"distributed optimizer's state with numpy {numpy.__version__}",
                                   "it calls a function that numpy 2 no longer has",
                                   "pip install 'megatron-core>=0.15', or 'numpy<2', or switch it off",
@@ -191,7 +195,7 @@ class DistCheckpointer:
             "layout": describe_layout(self.config),
             "global_batch_size": self.config.train.global_batch_size,
         }
-        _write(dist_checkpointing.save(state, str(partial), async_sharded_save=True))
+        _write(dist_checkpointing.save(state, str(partial), async_sharded_save=True, **_OWN_WRITER))
         torch.distributed.barrier()
         return on_main_rank(store.commit, iteration, self.config.checkpoint.keep_last)
 

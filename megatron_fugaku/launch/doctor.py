@@ -61,7 +61,7 @@ class Supported:
 
 PACKAGES = (
     Supported("torch", (2, 10), (2, 14), "2.10 and 2.13", install="pip install 'torch==2.13.0' (a CPU wheel)"),
-    Supported("megatron-core", (0, 16), (0, 17), "0.16.1"),
+    Supported("megatron-core", (0, 14), (0, 20), "0.16.1"),
     Supported("sentencepiece", (0, 2), (1,), "0.2.3"),
     Supported("numpy", (1, 26), (3,), "2"),
     Supported("deepspeed", (0, 19), (0, 20), "0.19.8", needed=False,

@@ -66,24 +66,26 @@ def _gather(x: torch.Tensor, group: Any, async_op: bool = False) -> tuple[torch.
 
 
 def linear(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, gradient_accumulation_fusion: bool,
-           allreduce_dgrad: bool, sequence_parallel: bool, grad_output_buffer: Any = None,
-           wgrad_deferral_limit: int | None = 0, async_grad_allreduce: bool | None = None,
-           tp_group: Any = None) -> torch.Tensor:
-    """Do what ``linear_with_grad_accumulation_and_async_allreduce`` does, with the arguments that it has.
+           allreduce_dgrad: bool, sequence_parallel: bool, *, grad_output_buffer: Any = None, tp_group: Any = None,
+           gtp_remat_size: int = 1, **of_a_version: Any) -> torch.Tensor:
+    """Do what ``linear_with_grad_accumulation_and_async_allreduce`` does, with the arguments that it has, of which some
+    come and go with megatron-core's versions.
 
-    What this project never switches on, the fused accumulation of gradients and the deferred one, is left to it, and so
-    are frozen weights.
+    What this project never switches on, the fused accumulation of gradients, the deferred one and weights that are
+    gathered for each product, is left to it, and so are frozen weights.
     """
     if not weight.requires_grad:
         return linear_with_frozen_weight(input, weight, bias, gradient_accumulation_fusion, allreduce_dgrad,
                                          sequence_parallel, tp_group=tp_group)
-    is_plain = not gradient_accumulation_fusion and grad_output_buffer is None
+    is_plain = not gradient_accumulation_fusion and grad_output_buffer is None and gtp_remat_size == 1
     knows_group = tp_group is not None or not (allreduce_dgrad or sequence_parallel)
     if is_plain and knows_group and load_operators() is not None and runs_kernel("matmul", input, weight):
         return _Linear.apply(input, weight, bias, allreduce_dgrad, sequence_parallel, tp_group)
+    if gtp_remat_size != 1:
+        of_a_version["gtp_remat_size"] = gtp_remat_size
     return linear_with_grad_accumulation_and_async_allreduce(
-        input, weight, bias, gradient_accumulation_fusion, allreduce_dgrad, sequence_parallel, grad_output_buffer,
-        wgrad_deferral_limit, async_grad_allreduce, tp_group)
+        input, weight, bias, gradient_accumulation_fusion, allreduce_dgrad, sequence_parallel,
+        grad_output_buffer=grad_output_buffer, tp_group=tp_group, **of_a_version)
 
 
 class ColumnLinear(ColumnParallelLinear):

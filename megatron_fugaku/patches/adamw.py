@@ -32,10 +32,16 @@ class FusedAdamW(torch.optim.Optimizer):
         eps: added to the root of the second moment.
         weight_decay: decoupled when ``adam_w_mode``, otherwise added to the gradient.
         adam_w_mode: False gives Adam.
+        capturable: of CUDA graphs, which are not here; refused.
+
+    Raises:
+        ValueError: a number is out of its range, or ``capturable``.
     """
 
     def __init__(self, params: Iterable, lr: float | None = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
-                 eps: float = 1e-8, weight_decay: float = 0.0, adam_w_mode: bool = True):
+                 eps: float = 1e-8, weight_decay: float = 0.0, adam_w_mode: bool = True, capturable: bool = False):
+        if capturable:
+            raise ValueError("capturable is set, which is for CUDA graphs. They need a GPU. Leave it out.")
         if (lr is not None and lr < 0) or eps < 0 or weight_decay < 0 or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"lr {lr}, eps {eps}, weight_decay {weight_decay} must not be negative and betas {betas} "
                              "must lie in [0, 1)")

@@ -129,12 +129,13 @@ def apply_patch(patch: Patch) -> LedgerEntry:
 
 
 def apply(patches: Iterable[Patch] = TRAINING_PATCHES) -> list[LedgerEntry]:
-    """Apply every patch that is needed, in order; idempotent. Return their ledger entries.
+    """Apply every patch that is needed, in order; idempotent. Return their ledger entries. Modules that cannot be
+    loaded are made when they are imported, see :mod:`.on_import`.
 
     Raises:
         PatchError: see :func:`apply_patch`.
     """
-    return [apply_patch(patch) for patch in patches if patch.is_needed()]
+    return [apply_patch(patch) for patch in patches if not patch.makes_module and patch.is_needed()]
 
 
 def ledger() -> list[dict[str, Any]]:
@@ -162,8 +163,8 @@ def check(patches: Iterable[Patch] = PATCHES) -> list[PatchStatus]:
 def _status(patch: Patch) -> PatchStatus:
     if patch.group == "scripts" and not patch.is_present():
         return PatchStatus(patch.id, "absent", "", "", f"no {patch.distribution} on the import path")
-    if patch.is_present() and not patch.concerns(patch.installed_version()):
-        return PatchStatus(patch.id, "absent", patch.installed_version(), "", f"needed from {patch.since} on")
+    if patch.is_present() and not patch.is_applicable():
+        return PatchStatus(patch.id, "absent", patch.installed_version(), "", f"needed {patch.span}")
     version = found = ""
     try:
         version = patch.installed_version()

@@ -17,6 +17,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 CPU = torch.device("cpu")
+#: What programs make of ``torch.cuda.current_device()``, which they take for a number.
+CURRENT_DEVICE = f"cuda:{CPU}"
 FACTORIES = frozenset(
     ("arange", "empty", "empty_like", "eye", "full", "full_like", "linspace", "ones", "ones_like", "rand", "rand_like",
      "randint", "randn", "randn_like", "randperm", "tensor", "as_tensor", "zeros", "zeros_like")
@@ -64,14 +66,17 @@ def build_facade(original: ModuleType) -> ModuleType:
 
 
 class CudaDevices(TorchFunctionMode):
-    """While active: factories take ``device="cuda"`` as the CPU, and ``tensor.cuda()`` and ``tensor.to("cuda")`` leave
-    a tensor where it is. For a whole program: :func:`enter_cuda_devices`."""
+    """While active: factories take ``device="cuda"`` as the CPU, ``tensor.cuda()`` and ``tensor.to("cuda")`` leave a
+    tensor where it is, and the device ``f"cuda:{torch.cuda.current_device()}"`` is the CPU. For a whole program:
+    :func:`enter_cuda_devices`."""
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         if func is _TENSOR_CUDA:
             return args[0]
         if func is _TENSOR_TO and len(args) > 1 and is_cuda(args[1]):
             args = (args[0], CPU, *args[2:])
+        if func is torch.device and args == (CURRENT_DEVICE,):
+            return CPU
         if not kwargs:
             return func(*args)
         return func(*args, **_on_cpu(kwargs))

@@ -25,12 +25,18 @@ def build_initialize_megatron(original: Callable) -> Callable:
     @functools.wraps(original)
     def initialize_megatron(*args: Any, **kwargs: Any) -> Any:
         arguments = signature.bind(*args, **kwargs).arguments
-        if arguments.get("parsed_args") is None:
-            from megatron.training.arguments import parse_args
+        if "parsed_args" not in signature.parameters:  # since 0.18, programs parse before
+            from megatron.training import get_args
 
-            arguments["parsed_args"] = parse_args(arguments.get("extra_args_provider"),
-                                                  arguments.get("ignore_unknown_args", False))
-        _check_implementation(arguments["parsed_args"])
+            options = get_args()
+        else:
+            if arguments.get("parsed_args") is None:
+                from megatron.training.arguments import parse_args
+
+                arguments["parsed_args"] = parse_args(arguments.get("extra_args_provider"),
+                                                      arguments.get("ignore_unknown_args", False))
+            options = arguments["parsed_args"]
+        _check_implementation(options)
         return original(**{**arguments, "allow_no_cuda": True})
 
     return initialize_megatron

@@ -104,6 +104,7 @@ class Patch:
         check: ``"module:function"``; called without arguments after application, it returns None or what is wrong.
         unless: a module whose presence makes the patch unnecessary; empty for none.
         since: the first version that has the target; older ones of :attr:`upstream` do without the patch. Empty: all.
+        before: the first version that no longer has it; that and newer ones do without the patch. Empty: none.
         group: ``training`` patches are what :mod:`megatron_fugaku.train` needs; ``scripts`` come in addition where
             programs of others run.
     """
@@ -122,6 +123,7 @@ class Patch:
     check: str = ""
     unless: str = ""
     since: str = ""
+    before: str = ""
     group: Literal["training", "scripts"] = "training"
 
     @property
@@ -159,16 +161,29 @@ class Patch:
         """Say whether this process can import the patched upstream."""
         return find_version(self.distribution) is not None
 
+    def is_applicable(self) -> bool:
+        """Say whether this process can import the patched upstream, and in a version that the patch concerns."""
+        return self.is_present() and self.concerns(self.installed_version())
+
     def is_needed(self) -> bool:
-        """Say whether nothing makes the patch unnecessary; see :attr:`unless` and :attr:`since`."""
+        """Say whether nothing makes the patch unnecessary; see :attr:`unless`, :attr:`since` and :attr:`before`."""
         if self.unless and is_findable(self.unless):
             return False
-        version = find_version(self.distribution) if self.since else None
+        version = find_version(self.distribution) if self.since or self.before else None
         return version is None or self.concerns(version)
 
     def concerns(self, version: str) -> bool:
-        """Say whether a version has the target, or is to have it; see :attr:`since`."""
-        return not self.since or version == UNKNOWN or Version(version) >= Version(self.since)
+        """Say whether a version has the target, or is to have it; see :attr:`since` and :attr:`before`."""
+        if version == UNKNOWN:
+            return True
+        return ((not self.since or Version(version) >= Version(self.since))
+                and (not self.before or Version(version) < Version(self.before)))
+
+    @property
+    def span(self) -> str:
+        """The versions that the patch is for, in words; empty where it is for all of :attr:`upstream`."""
+        bounds = (self.since and f"from {self.since} on", self.before and f"before {self.before}")
+        return " and ".join(bound for bound in bounds if bound)
 
     def supports(self, version: str) -> bool:
         """Say whether a version lies in :attr:`upstream`. Of a commit that nobody has read, its sources decide."""

@@ -9,8 +9,11 @@ _TORCH = {"distribution": "torch", "upstream": ">=2.10,<2.14", "kind": "shim", "
           "remove_when": "programs ask torch.accelerator for the device"}
 _TORCH_INIT = {**_TORCH, "upstream_ref": "torch/cuda/__init__.py"}
 _MDS = {"distribution": "Megatron-DeepSpeed", "upstream": ">=2025.7,<2026.12", "group": "scripts"}
-_MLM = {"distribution": "Megatron-LM", "upstream": ">=0.16,<0.17", "group": "scripts"}
-_CORE = {"distribution": "megatron-core", "upstream": ">=0.14,<0.17", "group": "scripts"}
+_MLM = {"distribution": "Megatron-LM", "upstream": ">=0.16,<0.20", "group": "scripts"}
+_CORE = {"distribution": "megatron-core", "upstream": ">=0.14,<0.20", "group": "scripts"}
+_ASYNC = {**_CORE, "kind": "replace",
+          "upstream_ref": "megatron/core/dist_checkpointing/strategies/async_utils.py",
+          "remove_when": "upstream can write asynchronously in a thread"}
 _NO_CUDA = "upstream asks DeepSpeed's accelerator for the device"
 _TRANSFORMER = "megatron/model/transformer.py"
 
@@ -43,9 +46,6 @@ SCRIPT_PATCHES: tuple[Patch, ...] = (
     Patch(id="cuda-event-class", target="torch.cuda:Event", make=f"{_MAKERS}.torch_streams:build_event_class",
           reason="programs take times and wait by events of a stream, which raises",
           **{**_TORCH, "digest_of": "torch.cuda.streams:Event", "upstream_ref": "torch/cuda/streams.py"}),
-    Patch(id="cuda-current-stream", target="torch.cuda:current_stream",
-          make=f"{_MAKERS}.torch_streams:build_current_stream",
-          reason="programs let one stream wait for the current one, which raises", **_TORCH_INIT),
     Patch(id="cuda-default-stream", target="torch.cuda:default_stream",
           make=f"{_MAKERS}.torch_streams:build_current_stream",
           reason="programs let one stream wait for the default one, which raises", **_TORCH_INIT),
@@ -210,7 +210,7 @@ SCRIPT_PATCHES: tuple[Patch, ...] = (
           make=f"{_MAKERS}.stand_ins:build_nothing",
           reason="start-up asks for NVIDIA's compiler, to build kernels that the options switch off",
           upstream_ref="megatron/legacy/fused_kernels/__init__.py", remove_when="upstream builds them only for CUDA",
-          **_MLM),
+          before="0.17", **_MLM),
     Patch(id="mlm-jit-warmup", target="megatron.training.initialize:set_jit_fusion_options", kind="replace",
           make=f"{_MAKERS}.stand_ins:build_nothing",
           reason="start-up switches on a fuser for CUDA and warms it up",
@@ -245,6 +245,17 @@ SCRIPT_PATCHES: tuple[Patch, ...] = (
           reason="loading writes into views of float32 parameters, which raises where there is no copy of them",
           upstream_ref="megatron/core/optimizer/distrib_optimizer.py", remove_when="upstream loads without gradients",
           **_CORE),
+    Patch(id="core-async-save", target="megatron.core.dist_checkpointing.strategies.async_utils:"
+          "TemporalAsyncCaller.schedule_async_call", make=f"{_MAKERS}.megatron_checkpoint:build_schedule_call",
+          reason="a forked process writes asynchronous checkpoints, which an MPI with RDMA memory does not survive",
+          **_ASYNC),
+    Patch(id="core-async-worker", target="megatron.core.dist_checkpointing.strategies.async_utils:"
+          "AsyncCallsQueue._get_async_caller", make=f"{_MAKERS}.megatron_checkpoint:build_get_caller",
+          reason="a persistent worker asks for its CUDA device, and shares memory that training goes on to change",
+          **_ASYNC),
+    Patch(id="core-async-warmup", target="megatron.core.dist_checkpointing.strategies.async_utils:"
+          "AsyncCallsQueue.warmup_persistent_caller", make=f"{_MAKERS}.stand_ins:build_nothing", since="0.17",
+          reason="a persistent worker is started ahead that nothing uses", **_ASYNC),
     Patch(id="core-compile-helpers", target="megatron.core.datasets.utils:compile_helpers", kind="wrap",
           make=f"{_MAKERS}.dataset_helpers:build_compile_helpers",
           reason="the index builder is compiled for another Python than the one that runs, where there are several",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NoReturn
 
 from megatron_fugaku.errors import PatchError
@@ -27,3 +28,15 @@ def build_nothing(original: Callable) -> Callable:
         """Nothing is needed."""
 
     return nothing
+
+
+def build_paged_stash(original: None) -> ModuleType:
+    """Return ``megatron.core.transformer.moe.paged_stash`` for machines without Triton, of which its kernels are. Every
+    schedule and model imports it, and uses it with ``moe_paged_stash``."""
+    name = "megatron.core.transformer.moe.paged_stash"
+    module = ModuleType(name)
+    for function in ("PagedStashRunner", "get_paged_stash_context", "paged_stash_group_commit",
+                     "paged_stash_group_start", "paged_stash_init_chunk_handler", "paged_stash_reset"):
+        setattr(module, function, absent_function(f"{name}.{function}", "its kernels need Triton and a GPU",
+                                                  "leave moe_paged_stash out"))
+    return module

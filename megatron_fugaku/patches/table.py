@@ -10,7 +10,7 @@ from megatron_fugaku.patches.script_table import SCRIPT_PATCHES
 
 _WITHOUT_CUDA = "megatron-core asks torch.accelerator or the tensor at hand for the device"
 _TORCH = {"distribution": "torch", "upstream": ">=2.10,<2.14", "kind": "shim", "remove_when": _WITHOUT_CUDA}
-_MEGATRON = {"distribution": "megatron-core", "upstream": ">=0.14,<0.17"}
+_MEGATRON = {"distribution": "megatron-core", "upstream": ">=0.14,<0.20"}
 _CUDA_LITERAL = {**_MEGATRON, "kind": "wrap", "make": "megatron_fugaku.patches.cuda_names:build_wrapper",
                  "remove_when": _WITHOUT_CUDA}
 _APEX = {**_MEGATRON, "kind": "replace", "remove_when": "megatron-core accepts an optimizer class from the caller"}
@@ -43,12 +43,21 @@ TRAINING_PATCHES: tuple[Patch, ...] = (
           make="megatron_fugaku.patches.torch_cuda:build_get_rng_state",
           reason="megatron-core reads the random state of the device by its second name, which raises",
           upstream_ref="torch/cuda/random.py", **_TORCH),
+    Patch(id="cuda-current-stream", target="torch.cuda:current_stream",
+          make="megatron_fugaku.patches.torch_streams:build_current_stream",
+          reason="megatron-core's reductions wait for the current stream, which raises",
+          upstream_ref="torch/cuda/__init__.py", **_TORCH),
     # Start-up.
     Patch(id="jit-fuser", target="megatron.core.jit:jit_fuser", kind="replace", phase="import",
           make="megatron_fugaku.patches.megatron_jit:build_plain_decorator", digest_of="megatron.core.jit",
           reason="decorating with torch.compile loads its compiler on every rank, two thirds of megatron-core's import "
           "time, for fusions that are switched off",
           upstream_ref="megatron/core/jit.py", remove_when="megatron-core decorates on first use", **_MEGATRON),
+    Patch(id="paged-stash", target="megatron.core.transformer.moe.paged_stash", kind="shim", phase="import",
+          unless="triton", since="0.18", make="megatron_fugaku.patches.stand_ins:build_paged_stash",
+          reason="schedules and models import kernels of Triton, for an option of mixtures of experts",
+          upstream_ref="megatron/core/transformer/moe/paged_stash.py",
+          remove_when="megatron-core imports them where they are used", **_MEGATRON),
     # Random states.
     Patch(id="rng-set-state", target="megatron.core.tensor_parallel.random:_set_cuda_rng_state",
           make="megatron_fugaku.patches.megatron_rng:build_set_rng_state",
@@ -124,11 +133,15 @@ TRAINING_PATCHES: tuple[Patch, ...] = (
     # Checkpoints.
     Patch(id="save-results-queue", target="megatron.core.dist_checkpointing.strategies.filesystem_async:"
           "_get_write_results_queue", make="megatron_fugaku.patches.megatron_checkpoint:build_results_queue",
-          reason="saving starts a manager process on every rank", **_SAVE),
+          reason="saving starts a manager process on every rank", before="0.17", **_SAVE),
+    Patch(id="save-results-queue-named", target="megatron.core.dist_checkpointing.strategies.filesystem_async:"
+          "get_write_results_queue", make="megatron_fugaku.patches.megatron_checkpoint:build_results_queue",
+          reason="saving starts a manager process on every rank", since="0.17", **_SAVE),
     Patch(id="save-in-process", target="megatron.core.dist_checkpointing.strategies.filesystem_async:"
           "FileSystemWriterAsync.write_preloaded_data_multiproc",
           make="megatron_fugaku.patches.megatron_checkpoint:build_writer",
-          reason="saving forks writer processes, which an MPI with RDMA memory does not survive", **_SAVE),
+          reason="saving forks writer processes, which an MPI with RDMA memory does not survive", before="0.17",
+          **_SAVE),
 )
 
 PATCHES: tuple[Patch, ...] = TRAINING_PATCHES + SCRIPT_PATCHES

@@ -23,6 +23,7 @@ from megatron_fugaku.errors import ConfigError, PatchError
 from megatron_fugaku.freed_memory import keep_freed_memory
 from megatron_fugaku.patches.cuda_names import enter_cuda_devices
 from megatron_fugaku.patches.noise import silence_upstream
+from megatron_fugaku.patches.upstreams import upstreams_at
 from megatron_fugaku.port.cuda_only import explain_cuda_error
 
 #: What launchers for GPUs set. Megatron asks for one connection per device where collectives overlap.
@@ -74,11 +75,16 @@ class Program:
 
 @contextlib.contextmanager
 def _as_main(program: Program) -> Iterator[None]:
-    """Let argv and the import path be those of ``python SCRIPT ARGUMENTS`` or ``python -m MODULE ARGUMENTS``."""
+    """Let argv and the import path be those of ``python SCRIPT ARGUMENTS`` or ``python -m MODULE ARGUMENTS``. A tool of
+    a checkout imports the checkout's own ``megatron``, not one of another version that is installed."""
     argv, path = list(sys.argv), list(sys.path)
     sys.argv[:] = [program.name, *program.arguments]
-    first = os.getcwd() if program.is_module else str(Path(program.name).resolve().parent)
-    sys.path.insert(0, first)
+    if program.is_module:
+        sys.path.insert(0, os.getcwd())
+    else:
+        parents = Path(program.name).resolve().parents
+        checkouts = [parent for parent in parents[1:] if upstreams_at(parent)]
+        sys.path[:0] = map(str, [parents[0], *checkouts[:1]])
     try:
         yield
     finally:

@@ -16,8 +16,9 @@ from megatron_fugaku import __version__, comm, patches
 from megatron_fugaku.atomic_file import write_text_atomically
 from megatron_fugaku.config import RunConfig, dump_config
 from megatron_fugaku.kernels.extension import explain_implementations
+from megatron_fugaku.patches.upstreams import MEGATRON_CORE, find_version
 
-_DISTRIBUTIONS = ("torch", "megatron-core", "numpy", "sentencepiece", "pydantic")
+_DISTRIBUTIONS = ("torch", "numpy", "sentencepiece", "pydantic")
 
 
 def describe_run(config: RunConfig, world_size: int, num_parameters: int, vocab_size: int) -> dict[str, Any]:
@@ -36,7 +37,9 @@ def describe_run(config: RunConfig, world_size: int, num_parameters: int, vocab_
     return {
         "megatron_fugaku": __version__,
         "versions": {"python": platform.python_version(), "mpi": comm.mpi_library_version(),
-                     **{name: importlib.metadata.version(name) for name in distributions}},
+                     **{name: importlib.metadata.version(name) for name in distributions},
+                     # What is imported, which a checkout on the import path may bring.
+                     MEGATRON_CORE: find_version(MEGATRON_CORE)},
         "machine": {"node": platform.node(), "architecture": platform.machine(), "system": platform.platform(),
                     "threads_per_rank": torch.get_num_threads(), "cpus_of_rank_0": len(os.sched_getaffinity(0))},
         "world_size": world_size,

@@ -174,6 +174,11 @@ def test_impossible_settings_are_refused(wrong):
         FusedAdamW(make_parameters(0), **wrong)
 
 
+def test_graphs_of_a_gpu_are_refused():
+    with pytest.raises(ValueError, match="need a GPU"):
+        FusedAdamW(make_parameters(0), capturable=True)
+
+
 def test_a_schedule_may_say_the_learning_rate_later():
     parameters = make_parameters(0)
     optimizer = FusedAdamW(parameters, lr=None)

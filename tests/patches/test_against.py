@@ -64,7 +64,7 @@ def test_sources_are_found_by_name(root, path, source):
     assert source_of(root, path) == source
 
 
-@pytest.mark.parametrize("patch", [patch for patch in PATCHES if patch.is_present()], ids=lambda patch: patch.id)
+@pytest.mark.parametrize("patch", [patch for patch in PATCHES if patch.is_applicable()], ids=lambda patch: patch.id)
 def test_the_digest_of_text_is_that_of_what_is_imported(patch):
     assert digest_at(SITE_PACKAGES, patch) == patch.source[patch.installed_version()]
 
@@ -72,7 +72,7 @@ def test_the_digest_of_text_is_that_of_what_is_imported(patch):
 def test_what_is_installed_fits():
     assert Path(megatron.core.__file__).parents[2] == SITE_PACKAGES
     statuses = check_against(SITE_PACKAGES, PATCHES)
-    assert {status.id for status in statuses} >= {patch.id for patch in TRAINING_PATCHES}
+    assert {status.id for status in statuses} >= {patch.id for patch in TRAINING_PATCHES if patch.is_applicable()}
     assert {status.status for status in statuses} == {"fits"}
 
 

@@ -227,3 +227,16 @@ def test_self_checks_report_what_is_wrong(upstream):
     assert applying.run_checks([good, bad]) == {}, "only applied patches are checked"
     applying.apply([good, bad])
     assert applying.run_checks([good, bad]) == {"b": "it does not work"}
+
+
+@pytest.mark.parametrize(("bounds", "applies", "span"), [
+    ({}, True, ""), ({"since": "1.2"}, True, "from 1.2 on"), ({"since": "1.3"}, False, "from 1.3 on"),
+    ({"before": "1.3"}, True, "before 1.3"), ({"before": "1.2"}, False, "before 1.2"),
+    ({"since": "1.1", "before": "1.2.3"}, False, "from 1.1 on and before 1.2.3"),
+])
+def test_a_patch_for_some_versions(upstream, bounds, applies, span):
+    patch = make(**bounds)
+    assert (patch.is_applicable(), patch.is_needed(), patch.span) == (applies, applies, span)
+    [status] = applying.check([patch])
+    assert status.status == "absent" if not applies else status.status in ("fits", "drifted")
+    assert applies or span in status.detail

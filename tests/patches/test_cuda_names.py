@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from megatron_fugaku.patches.cuda_names import (
+    CPU,
     FACTORIES,
     CpuTorch,
     CudaDevices,
@@ -88,6 +89,8 @@ def test_the_mode_of_a_program_knows_devices_and_leaves_type_names():
         assert torch.zeros(2, device="cuda").device.type == "cpu"
         assert torch.nn.Linear(2, 2, device="cuda").cuda().weight.device.type == "cpu"
         assert torch.nn.Linear(2, 2).to("cuda", torch.float64).weight.dtype == torch.float64
+        # As programs write it where torch.cuda.current_device() is a number.
+        assert torch.device(f"cuda:{CPU}") == CPU and torch.device("cuda:1").index == 1
         assert tensor.type() == "torch.FloatTensor"
         assert not tensor.is_cuda
         with torch.device("meta"):

@@ -47,6 +47,17 @@ def test_a_script_is_main_and_finds_what_lies_beside_it(tmp_path):
                            "MASTER_ADDR": "127.0.0.1"}
 
 
+def test_a_tool_of_a_checkout_imports_the_checkout(tmp_path):
+    core = tmp_path / "megatron" / "core"
+    core.mkdir(parents=True)
+    (core / "package_info.py").write_text("MAJOR = 0\nMINOR = 16\nPATCH = 1\nPRE_RELEASE = ''\n")
+    (core / "only_here.py").write_text("word = 'of the checkout'\n")
+    (tmp_path / "tools").mkdir()
+    tool = write(tmp_path / "tools" / "tool.py", "from megatron.core.only_here import word; print(word)")
+    done = run(tool)
+    assert (done.returncode, done.stdout) == (0, "of the checkout\n"), done.stderr
+
+
 def test_a_module_is_found_in_the_folder_one_is_in(tmp_path):
     write(tmp_path / "there.py", "import sys; print(__name__, sys.argv[1:]); sys.exit(7)")
     done = run("-m", "there", "--a", "b", cwd=tmp_path)

@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 from mpi_helpers import run_mpi
 from small_run import read_losses, small_config, write_config
+from upstream_scripts import checkout
+
+from megatron_fugaku.patches.upstreams import upstreams_at
 
 pytestmark = [pytest.mark.mpi, pytest.mark.slow, pytest.mark.timeout(600)]
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "versions"
@@ -67,15 +70,19 @@ def assert_version(run: Path, distribution: str, version: str) -> None:
     assert f'"{distribution}": "{version}"' in (run / "manifest.json").read_text(encoding="utf-8")
 
 
+def assert_trains_alike(release: Path, config: Path, expected: dict[int, float], folder: Path) -> None:
+    """Tensor and pipeline parallel, interrupted and resumed."""
+    train(config, release, folder, 4, TP2, PP2, "train.exit_interval=10")
+    train(config, release, folder, 4, TP2, PP2)
+    assert read_losses(folder) == {step: pytest.approx(loss, rel=TOLERANCE) for step, loss in expected.items()}
+
+
 @pytest.mark.parametrize("version", MEGATRON_CORE)
 def test_megatron_core(version, config, expected, tmp_path):
-    """Tensor and pipeline parallel, interrupted and resumed; and the distributed optimizer, where it can be saved."""
+    """And the distributed optimizer, where it can be saved."""
     release = fetch("megatron-core", version)
-    train(config, release, tmp_path / "run", 4, TP2, PP2, "train.exit_interval=10")
-    train(config, release, tmp_path / "run", 4, TP2, PP2)
+    assert_trains_alike(release, config, expected, tmp_path / "run")
     assert_version(tmp_path / "run", "megatron-core", version)
-    assert read_losses(tmp_path / "run") == {step: pytest.approx(loss, rel=TOLERANCE)
-                                             for step, loss in expected.items()}
     done = pretrain(config, release, tmp_path / "sharded", 2, "parallel.use_distributed_optimizer=true")
     if version == "0.14.0":
         assert done.returncode != 0 and "cannot write the distributed optimizer's state" in done.stderr
@@ -83,6 +90,13 @@ def test_megatron_core(version, config, expected, tmp_path):
     assert done.returncode == 0, done.stderr[-4000:]
     assert read_losses(tmp_path / "sharded") == {step: pytest.approx(loss, rel=TOLERANCE)
                                                  for step, loss in expected.items()}
+
+
+def test_a_checkout_of_megatron_lm(config, expected, tmp_path):
+    """Its megatron-core, which may be newer than any release of the index."""
+    home = checkout("MEGATRON_LM_HOME")
+    assert_trains_alike(home, config, expected, tmp_path / "run")
+    assert_version(tmp_path / "run", "megatron-core", upstreams_at(home)["megatron-core"])
 
 
 @pytest.mark.parametrize("stage", [1, 3])

@@ -8,6 +8,7 @@ Usage: ``mfugaku run same_weights.py SCRIPT ARGUMENTS...``
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import runpy
 import sys
@@ -63,22 +64,27 @@ def initialize(model: torch.nn.Module, rank: int, size: int, is_gated: bool) -> 
             parameter.copy_(part)
 
 
-def install(training) -> None:
-    """Wrap the script's ``get_model``."""
-    original = training.get_model
-
-    def get_model(provider, *args, **kwargs):
+def initializing(provider):
+    """Return what builds the same model, and initializes it."""
+    def provide(*words, **settings):
         from megatron.core import parallel_state
 
-        def provide(*words, **settings):
-            model = provider(*words, **settings)
-            initialize(model, parallel_state.get_tensor_model_parallel_rank(),
-                       parallel_state.get_tensor_model_parallel_world_size(), "--swiglu" in sys.argv)
-            return model
+        model = provider(*words, **settings)
+        initialize(model, parallel_state.get_tensor_model_parallel_rank(),
+                   parallel_state.get_tensor_model_parallel_world_size(), "--swiglu" in sys.argv)
+        return model
 
-        return original(provide, *args, **kwargs)
+    return provide
 
-    training.get_model = get_model
+
+def install(training) -> None:
+    """Wrap what builds the script's model."""
+    original = training.get_model
+    training.get_model = lambda provider, *args, **kwargs: original(initializing(provider), *args, **kwargs)
+    if importlib.util.find_spec("megatron.training.models") is not None:  # Megatron-LM 0.18 on
+        from megatron.training.models.gpt import GPTModelBuilder
+
+        GPTModelBuilder.build_model = initializing(GPTModelBuilder.build_model)
 
 
 import megatron.training  # noqa: E402
