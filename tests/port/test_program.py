@@ -50,6 +50,7 @@ def test_a_script_is_main_and_finds_what_lies_beside_it(tmp_path):
 def test_a_tool_of_a_checkout_imports_the_checkout(tmp_path):
     core = tmp_path / "megatron" / "core"
     core.mkdir(parents=True)
+    (core / "__init__.py").touch()
     (core / "package_info.py").write_text("MAJOR = 0\nMINOR = 16\nPATCH = 1\nPRE_RELEASE = ''\n")
     (core / "only_here.py").write_text("word = 'of the checkout'\n")
     (tmp_path / "tools").mkdir()
