@@ -75,6 +75,15 @@ def build_is_te_min_version(original: Callable) -> Callable:
     return is_te_min_version
 
 
+def build_is_tensor(original: Callable) -> Callable:
+    """Return ``_is_cuda`` that wants a tensor, wherever it is."""
+
+    def _is_cuda(tensor: torch.Tensor | None) -> None:
+        assert tensor is not None
+
+    return _is_cuda
+
+
 def build_router_gating_linear(original: Callable) -> Callable:
     """Return ``router_gating_linear`` as it is, in a module that has the name ``te_general_gemm``. Upstream imports it
     with Transformer Engine alone, and asks in every case whether it is None."""

@@ -239,6 +239,11 @@ SCRIPT_PATCHES: tuple[Patch, ...] = (
           reason="the all-to-all of experts gets its lengths as tensors, which torch refuses",
           upstream_ref="megatron/core/transformer/moe/moe_utils.py",
           remove_when="upstream makes the array wherever the tensor is", **_CORE),
+    Patch(id="core-inference-tensors", target="megatron.core.inference.communication_utils:_is_cuda", kind="replace",
+          make=f"{_MAKERS}.megatron_lm:build_is_tensor",
+          reason="text generation over pipeline stages asserts that tensors are on a GPU",
+          upstream_ref="megatron/core/inference/communication_utils.py",
+          remove_when="upstream broadcasts what is anywhere", **_CORE),
     Patch(id="core-load-fp32", kind="wrap", target="megatron.core.optimizer.distrib_optimizer:"
           "DistributedOptimizer._set_main_param_and_optimizer_states",
           make=f"{_MAKERS}.megatron_optimizer:build_without_gradients",

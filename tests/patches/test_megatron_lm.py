@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from types import SimpleNamespace
+import sys
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -50,6 +51,29 @@ def test_transformer_engine_is_refused_when_training_starts():
     with pytest.raises(ConfigError, match="Add --transformer-impl local"):
         megatron_lm.build_initialize_megatron(initialize_megatron)(
             parsed_args=SimpleNamespace(transformer_impl="transformer_engine"))
+
+
+def test_arguments_that_were_parsed_before_are_looked_at(monkeypatch):
+    """As programs do from 0.18 on."""
+    def initialize_megatron(allow_no_cuda=False, store=None):
+        return allow_no_cuda
+
+    module = ModuleType("megatron.training")
+    module.get_args = lambda: SimpleNamespace(transformer_impl=implementation)
+    monkeypatch.setitem(sys.modules, "megatron.training", module)
+    initialize = megatron_lm.build_initialize_megatron(initialize_megatron)
+    implementation = "local"
+    assert initialize(store=None) is True
+    implementation = "transformer_engine"
+    with pytest.raises(ConfigError, match="Add --transformer-impl local"):
+        initialize()
+
+
+def test_a_tensor_may_be_anywhere():
+    is_cuda = megatron_lm.build_is_tensor(None)
+    is_cuda(torch.ones(1))
+    with pytest.raises(AssertionError):
+        is_cuda(None)
 
 
 def test_no_transformer_engine_is_new_enough_where_there_is_none(monkeypatch):
