@@ -250,11 +250,17 @@ class DistCheckpointer:
 
 
 def load_model_weights(models: list[GPTModel], path: Path) -> dict[str, Any]:
-    """Load the weights alone, at any layout, and return the checkpoint's description. Collective.
+    """Load the weights alone, at any layout, and return the checkpoint's description. Collective. What
+    ``engine: deepspeed`` wrote is loaded at its own tensor parallel size.
 
     Raises:
-        CheckpointError: the checkpoint cannot be read.
+        CheckpointError: the checkpoint cannot be read, or not at this layout.
     """
+    if (path / DEEPSPEED_FOLDER).is_dir():
+        from megatron_fugaku.checkpoint.deepspeed_checkpointer import load_deepspeed_weights
+
+        [model] = models
+        return load_deepspeed_weights(model, path)
     description = read_description(path)
     loaded = dist_checkpointing.load(_model_state(models), str(path))
     _load_model_state(models, loaded)

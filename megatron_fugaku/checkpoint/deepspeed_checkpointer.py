@@ -9,11 +9,15 @@ a universal checkpoint beside it, which ``deepspeed.load_universal`` loads::
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from megatron.core import parallel_state
+from megatron.core.models.gpt.gpt_model import GPTModel
 
 from megatron_fugaku.checkpoint.checkpointer import (
     DEEPSPEED_FOLDER,
@@ -27,6 +31,7 @@ from megatron_fugaku.checkpoint.checkpointer import (
 from megatron_fugaku.checkpoint.store import CheckpointStore
 from megatron_fugaku.config import ModelConfig, RunConfig
 from megatron_fugaku.errors import CheckpointError
+from megatron_fugaku.train.deepspeed_engine import import_deepspeed, leave_out_extra_states
 from megatron_fugaku.train.loop import Training, TrainState
 
 NATIVE, UNIVERSAL = DEEPSPEED_FOLDER, "universal"
@@ -52,6 +57,47 @@ def describe_parameters(config: ModelConfig, padded_vocab_size: int) -> dict[str
         constants.PARAMETER_WITH_ROW_PARALLELISM_PATTERNS: [r".*linear_(proj|fc2)\.weight"],
         constants.PARAMETER_WITH_2_SUB_PARAMS_CAT_DIM_0: [r".*linear_fc1\.(weight|bias)"] if config.swiglu else [],
     }
+
+
+def read_model_states(folder: Path, tensor_parallel_rank: int = 0) -> dict[str, Any]:
+    """Return what DeepSpeed wrote of a tensor-parallel rank: the weights as ``module``, unless ZeRO 3 has them, and
+    what :meth:`DeepSpeedCheckpointer.save` added.
+
+    Raises:
+        CheckpointError: there is no such rank.
+    """
+    file = next(iter(sorted(folder.glob(f"*mp_rank_{tensor_parallel_rank:02d}*model_states.pt"))), None)
+    if file is None:
+        raise CheckpointError(f"{folder} holds no model states of tensor-parallel rank {tensor_parallel_rank}",
+                              "nothing can be loaded from it", "use another checkpoint", str(folder))
+    return torch.load(file, map_location="cpu", weights_only=False, mmap=True)
+
+
+def load_deepspeed_weights(model: GPTModel, path: Path) -> dict[str, Any]:
+    """Load the weights alone at the tensor parallel size that wrote them, and return the checkpoint's description.
+
+    Raises:
+        CheckpointError: the size is another one, or the checkpoint cannot be read.
+    """
+    tensor_parallel_size = parallel_state.get_tensor_model_parallel_world_size()
+    description = read_model_states(path / NATIVE)["description"]
+    layout = description["layout"]
+    if layout["tensor_model_parallel_size"] != tensor_parallel_size:
+        raise CheckpointError(f"{path} was written with tensor_model_parallel_size "
+                              f"{layout['tensor_model_parallel_size']}, here it is {tensor_parallel_size}",
+                              "DeepSpeed keeps the weights of each tensor-parallel rank in a file of its own",
+                              f"use {layout['tensor_model_parallel_size']} ranks", "tensor_model_parallel_size")
+    if layout["zero_stage"] == 3:
+        import_deepspeed()
+        from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+
+        with contextlib.redirect_stdout(sys.stderr):  # it tells of its work where a command's answer goes
+            weights = get_fp32_state_dict_from_zero_checkpoint(str(path), tag=NATIVE)
+    else:
+        weights = read_model_states(path / NATIVE, parallel_state.get_tensor_model_parallel_rank())["module"]
+    leave_out_extra_states(model)
+    model.load_state_dict({name.removeprefix("module."): weight for name, weight in weights.items()})
+    return description
 
 
 class DeepSpeedCheckpointer:
@@ -127,11 +173,7 @@ class DeepSpeedCheckpointer:
                                   f"python -m deepspeed.checkpoint.ds_to_universal --input_folder {path / NATIVE} "
                                   f"--output_folder {path / UNIVERSAL}" if tag == UNIVERSAL else
                                   "set engine=megatron, or load a checkpoint of this engine", "checkpoint.load")
-        first = next(iter(sorted((path / tag).glob("*mp_rank_00*model_states.pt"))), None)
-        if first is None:
-            raise CheckpointError(f"{path / tag} holds no model states", "nothing can be resumed from it",
-                                  "use another checkpoint", str(path))
-        description = torch.load(first, map_location="cpu", weights_only=False, mmap=True)["description"]
+        description = read_model_states(path / tag)["description"]
         check_model_matches(description["model"], self.config.model, path)
         stored, wanted = description["layout"], self._describe_layout()
         for name in wanted if tag == NATIVE else ("precision", "zero_stage"):

@@ -46,6 +46,11 @@ def train(config: Path, num_ranks: int, *overrides: str) -> None:
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
 
+def generate(run_dir: Path, num_ranks: int) -> subprocess.CompletedProcess[str]:
+    return run_mpi(["-W", "ignore", "-m", "megatron_fugaku", "generate", run_dir, "--prompt", "def ", "--temperature",
+                    "0", "--max-new-tokens", "8"], num_ranks, timeout_s=100)
+
+
 def read_steps(run_dir: Path) -> dict[int, tuple[float, float]]:
     """Loss and gradient norm by step."""
     entries = map(json.loads, (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
@@ -115,6 +120,14 @@ def test_a_checkpoint_goes_on(stage, megatron, small_manifest, tmp_path):
 
     train(config, 4, "train.exit_interval=10")
     saved = tmp_path / "run" / "checkpoints" / "iter_0000010"
+    # Its weights are those of megatron-core's engine: they go on with a text alike.
+    train(config, 1, "engine=megatron", "parallel.tensor_model_parallel_size=1", "train.exit_interval=10",
+          f"run_dir={tmp_path / 'megatron'}")
+    text = generate(tmp_path / "megatron", 1).stdout
+    tensor_parallel_size = 2 if stage == 1 else 1
+    assert text.startswith("> def \n") and generate(tmp_path / "run", tensor_parallel_size).stdout == text
+    done = generate(tmp_path / "run", 4)
+    assert done.returncode == CheckpointError.exit_code and f"Use {tensor_parallel_size} ranks" in done.stderr
     load = [f"checkpoint.load={saved.parent}", "deepspeed.load_universal=true"]
     done = pretrain(config, 2, *load)
     assert done.returncode == CheckpointError.exit_code and "has no folder universal" in done.stderr
