@@ -23,7 +23,7 @@ MFUGAKU_INLINE void find_statistics(int64_t length, const Value& value, float& m
   sum_row_twice(length, [=](F32& differences, F32& their_squares, int64_t i, auto count) {
     const F32 v = cut(sub(value(i, count), broadcast(near)), count);
     differences = add(differences, v);
-    their_squares = fma(v, v, their_squares);
+    accumulate(their_squares, v, v);
   }, sum, squares);
   const float offset = sum / static_cast<float>(length);
   mean = near + offset;
@@ -48,7 +48,7 @@ void normalize(const NormJob& job, int64_t begin, int64_t end) {
     else
       variance = sum_row(length, [=](F32& sum, int64_t i, auto count) {
         const F32 v = value(i, count);
-        sum = fma(v, v, sum);
+        accumulate(sum, v, v);
       }) / static_cast<float>(length);
     if (centered) job.means[row] = mean;
     const float rstd = 1.0f / __builtin_sqrtf(variance + eps);
@@ -92,7 +92,7 @@ MFUGAKU_INLINE void backward_row(const NormJob& job, int64_t row, float* of_weig
       v = sub(v, broadcast(mean));
       plain = add(plain, g);
     }
-    with_x = fma(g, v, with_x);
+    accumulate(with_x, g, v);
   };
   if (centered)
     sum_row_twice(length, add_products, sum, product);
