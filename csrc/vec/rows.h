@@ -57,8 +57,9 @@ MFUGAKU_INLINE int64_t for_whole_blocks(int64_t begin, int64_t end, int64_t size
 // Sums are made in passes over a row, one for each group of partial sums that fits the vectors in flight; together they
 // visit every element once.
 //
-// `run(alone, width, whole)` for the `width` lanes of each vector that hold partial sums, as many as `whole` says. `alone` is
-// true where one pass is enough: there the distances in memory are multiples of a vector, which addresses can have in them.
+// `run(alone, width, whole)` for the `width` lanes of each vector that hold partial sums, as many as `whole` says. `alone`
+// is true where one pass is enough: there the distances in memory are multiples of a vector, which addresses can have in
+// them.
 template <typename Run> MFUGAKU_INLINE auto run_by_width(const Run& run) {
   if (lanes() == kWidestSums) return run(std::true_type{}, lanes(), All{});
   if (kFixedLanes) return run(std::false_type{}, lanes(), All{});
