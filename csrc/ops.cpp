@@ -15,6 +15,10 @@ STABLE_TORCH_LIBRARY(mfugaku, m) {
       "float scale, bool is_causal, float p, int seed, int offset, int first_head, int heads_of_model) "
       "-> (Tensor, Tensor, Tensor)");
   m.def("norm(Tensor x, Tensor weight, Tensor? bias, float eps, bool centered) -> (Tensor, Tensor)");
+  m.def("norm_residual(Tensor x, Tensor residual, Tensor weight, Tensor? bias, float eps, bool centered)"
+        " -> (Tensor, Tensor, Tensor)");
+  m.def("norm_residual_backward(Tensor gradient, Tensor of_sum, Tensor sum, Tensor weight, Tensor statistics,"
+        " bool centered, bool wants_bias) -> (Tensor, Tensor, Tensor)");
   m.def("norm_backward(Tensor gradient, Tensor x, Tensor weight, Tensor statistics, bool centered, bool wants_bias)"
         " -> (Tensor, Tensor, Tensor)");
   m.def("softmax(Tensor x, float scale, bool causal) -> Tensor");
@@ -44,6 +48,8 @@ STABLE_TORCH_LIBRARY_IMPL(mfugaku, CPU, m) {
   m.impl("attention_backward", TORCH_BOX(&mfugaku::ops::attention_backward));
   m.impl("gemm", TORCH_BOX(&mfugaku::ops::gemm));
   m.impl("norm", TORCH_BOX(&mfugaku::ops::norm));
+  m.impl("norm_residual", TORCH_BOX(&mfugaku::ops::norm_residual));
+  m.impl("norm_residual_backward", TORCH_BOX(&mfugaku::ops::norm_residual_backward));
   m.impl("norm_backward", TORCH_BOX(&mfugaku::ops::norm_backward));
   m.impl("softmax", TORCH_BOX(&mfugaku::ops::softmax));
   m.impl("softmax_backward", TORCH_BOX(&mfugaku::ops::softmax_backward));

@@ -36,10 +36,9 @@ void add_blocks(const float* sums, int64_t num_blocks, int64_t stride, int64_t c
   });
 }
 
-}  // namespace
-
-std::tuple<Tensor, Tensor> norm(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, double eps,
-                                bool centered) {
+// The norm of what `job` says of x or of x + residual, and its statistics.
+std::tuple<Tensor, Tensor> run_forward(kernels::NormJob job, const Tensor& x, const Tensor& weight,
+                                       const std::optional<Tensor>& bias, double eps, bool centered) {
   check_type(x, "x");
   check_vector(weight, x, "weight");
   if (bias) check_vector(*bias, x, "bias");
@@ -49,7 +48,6 @@ std::tuple<Tensor, Tensor> norm(const Tensor& x, const Tensor& weight, const std
   Tensor out = torch::stable::empty_like(from);
   Tensor statistics = torch::stable::new_empty(from, {centered ? 2 : 1, rows}, ScalarType::Float);
 
-  kernels::NormJob job = {};
   job.x = from.const_data_ptr();
   job.weight = scale.const_data_ptr();
   job.bias = data_of(addend);
@@ -65,8 +63,9 @@ std::tuple<Tensor, Tensor> norm(const Tensor& x, const Tensor& weight, const std
   return {out, statistics};
 }
 
-std::tuple<Tensor, Tensor, Tensor> norm_backward(const Tensor& gradient, const Tensor& x, const Tensor& weight,
-                                                 const Tensor& statistics, bool centered, bool wants_bias) {
+std::tuple<Tensor, Tensor, Tensor> run_backward(kernels::NormJob job, const Tensor& gradient, const Tensor& x,
+                                                const Tensor& weight, const Tensor& statistics, bool centered,
+                                                bool wants_bias) {
   check_type(x, "x");
   check_like(gradient, x, "gradient");
   check_vector(weight, x, "weight");
@@ -80,7 +79,6 @@ std::tuple<Tensor, Tensor, Tensor> norm_backward(const Tensor& gradient, const T
   Tensor of_bias = torch::stable::new_empty(scale, {wants_bias ? columns : 0});
   if (rows == 0) return {of_x, torch::stable::zero_(of_weight), torch::stable::zero_(of_bias)};
 
-  kernels::NormJob job = {};
   const int64_t num_blocks = kernels::blocks_of_rows(rows);
   const int64_t stride = (wants_bias ? 2 : 1) * columns;
   Tensor sums = torch::stable::new_empty(from, {num_blocks, stride}, ScalarType::Float);
@@ -104,6 +102,41 @@ std::tuple<Tensor, Tensor, Tensor> norm_backward(const Tensor& gradient, const T
   add_blocks(job.sums, num_blocks, stride, columns, of_weight);
   if (wants_bias) add_blocks(job.sums + columns, num_blocks, stride, columns, of_bias);
   return {of_x, of_weight, of_bias};
+}
+
+}  // namespace
+
+std::tuple<Tensor, Tensor> norm(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, double eps,
+                                bool centered) {
+  return run_forward({}, x, weight, bias, eps, centered);
+}
+
+std::tuple<Tensor, Tensor, Tensor> norm_backward(const Tensor& gradient, const Tensor& x, const Tensor& weight,
+                                                 const Tensor& statistics, bool centered, bool wants_bias) {
+  return run_backward({}, gradient, x, weight, statistics, centered, wants_bias);
+}
+
+std::tuple<Tensor, Tensor, Tensor> norm_residual(const Tensor& x, const Tensor& residual, const Tensor& weight,
+                                                 const std::optional<Tensor>& bias, double eps, bool centered) {
+  check_type(x, "x");
+  check_like(residual, x, "residual");
+  const Tensor addend = dense(residual);
+  Tensor sum = torch::stable::empty_like(addend);
+  kernels::NormJob job = {};
+  job.residual = addend.const_data_ptr();
+  job.sum = sum.mutable_data_ptr();
+  const auto [out, statistics] = run_forward(job, x, weight, bias, eps, centered);
+  return {out, sum, statistics};
+}
+
+std::tuple<Tensor, Tensor, Tensor> norm_residual_backward(const Tensor& gradient, const Tensor& of_sum,
+                                                          const Tensor& sum, const Tensor& weight,
+                                                          const Tensor& statistics, bool centered, bool wants_bias) {
+  check_like(of_sum, sum, "gradient of the sum");
+  const Tensor others = dense(of_sum);
+  kernels::NormJob job = {};
+  job.of_sum = others.const_data_ptr();
+  return run_backward(job, gradient, sum, weight, statistics, centered, wants_bias);
 }
 
 }  // namespace mfugaku::ops

@@ -52,6 +52,15 @@ std::tuple<Tensor, Tensor, Tensor> attention_backward(const Tensor& gradient, co
 std::tuple<Tensor, Tensor> norm(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, double eps,
                                 bool centered);
 
+// The same of sum = x + residual, that sum, and the statistics.
+std::tuple<Tensor, Tensor, Tensor> norm_residual(const Tensor& x, const Tensor& residual, const Tensor& weight,
+                                                 const std::optional<Tensor>& bias, double eps, bool centered);
+
+// The gradients of x and of the residual, which are one, of weight and of bias, from those of the result and of the sum.
+std::tuple<Tensor, Tensor, Tensor> norm_residual_backward(const Tensor& gradient, const Tensor& of_sum,
+                                                          const Tensor& sum, const Tensor& weight,
+                                                          const Tensor& statistics, bool centered, bool wants_bias);
+
 // The gradients of x, weight and bias; that of the bias has no elements unless wants_bias.
 std::tuple<Tensor, Tensor, Tensor> norm_backward(const Tensor& gradient, const Tensor& x, const Tensor& weight,
                                                  const Tensor& statistics, bool centered, bool wants_bias);

@@ -13,6 +13,7 @@ using F64 = __m256d;
 using U32 = __m256i;
 using Mask = __m256i;
 
+constexpr bool kFixedLanes = true;
 MFUGAKU_INLINE int64_t lanes() { return 8; }
 MFUGAKU_INLINE int64_t lanes64() { return 4; }
 
@@ -84,6 +85,12 @@ MFUGAKU_INLINE F64 mul(F64 a, F64 b) { return _mm256_mul_pd(a, b); }
 MFUGAKU_INLINE F32 fma(F32 a, F32 b, F32 c) { return _mm256_fmadd_ps(a, b, c); }
 MFUGAKU_INLINE F32 fnma(F32 a, F32 b, F32 c) { return _mm256_fnmadd_ps(a, b, c); }
 MFUGAKU_INLINE void accumulate(F32& sum, F32 a, F32 b) { sum = fma(a, b, sum); }
+MFUGAKU_INLINE F32 fma_over(F32 a, F32 b, F32 c) { return fma(a, b, c); }
+MFUGAKU_INLINE F32 fnma_over(F32 a, F32 b, F32 c) { return fnma(a, b, c); }
+MFUGAKU_INLINE F32 refine(F32 r, F32 d) {
+  const F32 e = fnma(d, r, broadcast(1.0f)), square = mul(e, e), better = fma(r, e, r);
+  return fma(better, fma(square, square, square), better);
+}
 // The instructions return their second operand when either is a NaN.
 MFUGAKU_INLINE F32 at_least(F32 v, F32 bound) { return _mm256_max_ps(bound, v); }
 MFUGAKU_INLINE F32 at_most(F32 v, F32 bound) { return _mm256_min_ps(bound, v); }
@@ -110,6 +117,7 @@ MFUGAKU_INLINE F32 as_f32(U32 v) { return _mm256_castsi256_ps(v); }
 MFUGAKU_INLINE U32 exclusive_or(U32 a, U32 b) { return _mm256_xor_si256(a, b); }
 template <int bits> MFUGAKU_INLINE U32 shift_left(U32 v) { return _mm256_slli_epi32(v, bits); }
 template <int bits> MFUGAKU_INLINE U32 shift_right(U32 v) { return _mm256_srli_epi32(v, bits); }
+template <int bits> MFUGAKU_INLINE U32 add_shifted(U32 a, U32 b) { return add(a, shift_left<bits>(b)); }
 MFUGAKU_INLINE U32 count_from(uint32_t n) { return add(broadcast(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
 MFUGAKU_INLINE void multiply_wide(U32 a, uint32_t m, U32& high, U32& low) {
   const U32 factor = broadcast(m);
@@ -121,6 +129,8 @@ MFUGAKU_INLINE void multiply_wide(U32 a, uint32_t m, U32& high, U32& low) {
 MFUGAKU_INLINE Mask not_below(U32 a, U32 bound) { return _mm256_cmpeq_epi32(_mm256_max_epu32(a, bound), a); }
 MFUGAKU_INLINE F32 keep(Mask mask, F32 v) { return _mm256_and_ps(_mm256_castsi256_ps(mask), v); }
 MFUGAKU_INLINE F32 choose(Mask mask, F32 a, F32 b) { return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(mask)); }
+
+MFUGAKU_INLINE int64_t index_apart(int64_t i) { return i; }
 
 constexpr int64_t kStreamBytes = 64;
 MFUGAKU_INLINE int start_streams() { return 0; }

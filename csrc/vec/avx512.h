@@ -16,6 +16,7 @@ using F64 = __m512d;
 using U32 = __m512i;
 using Mask = __mmask16;
 
+constexpr bool kFixedLanes = true;
 MFUGAKU_INLINE int64_t lanes() { return 16; }
 MFUGAKU_INLINE int64_t lanes64() { return 8; }
 
@@ -79,6 +80,12 @@ MFUGAKU_INLINE F64 mul(F64 a, F64 b) { return _mm512_mul_pd(a, b); }
 MFUGAKU_INLINE F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }
 MFUGAKU_INLINE F32 fnma(F32 a, F32 b, F32 c) { return _mm512_fnmadd_ps(a, b, c); }
 MFUGAKU_INLINE void accumulate(F32& sum, F32 a, F32 b) { sum = fma(a, b, sum); }
+MFUGAKU_INLINE F32 fma_over(F32 a, F32 b, F32 c) { return fma(a, b, c); }
+MFUGAKU_INLINE F32 fnma_over(F32 a, F32 b, F32 c) { return fnma(a, b, c); }
+MFUGAKU_INLINE F32 refine(F32 r, F32 d) {
+  const F32 e = fnma(d, r, broadcast(1.0f)), square = mul(e, e), better = fma(r, e, r);
+  return fma(better, fma(square, square, square), better);
+}
 // The instructions return their second operand when either is a NaN.
 MFUGAKU_INLINE F32 at_least(F32 v, F32 bound) { return _mm512_max_ps(bound, v); }
 MFUGAKU_INLINE F32 at_most(F32 v, F32 bound) { return _mm512_min_ps(bound, v); }
@@ -101,6 +108,7 @@ MFUGAKU_INLINE F32 as_f32(U32 v) { return _mm512_castsi512_ps(v); }
 MFUGAKU_INLINE U32 exclusive_or(U32 a, U32 b) { return _mm512_xor_si512(a, b); }
 template <int bits> MFUGAKU_INLINE U32 shift_left(U32 v) { return _mm512_slli_epi32(v, bits); }
 template <int bits> MFUGAKU_INLINE U32 shift_right(U32 v) { return _mm512_srli_epi32(v, bits); }
+template <int bits> MFUGAKU_INLINE U32 add_shifted(U32 a, U32 b) { return add(a, shift_left<bits>(b)); }
 MFUGAKU_INLINE U32 count_from(uint32_t n) {
   return add(broadcast(n), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
 }
@@ -114,6 +122,8 @@ MFUGAKU_INLINE void multiply_wide(U32 a, uint32_t m, U32& high, U32& low) {
 MFUGAKU_INLINE Mask not_below(U32 a, U32 bound) { return _mm512_cmpge_epu32_mask(a, bound); }
 MFUGAKU_INLINE F32 keep(Mask mask, F32 v) { return _mm512_maskz_mov_ps(mask, v); }
 MFUGAKU_INLINE F32 choose(Mask mask, F32 a, F32 b) { return _mm512_mask_blend_ps(mask, b, a); }
+
+MFUGAKU_INLINE int64_t index_apart(int64_t i) { return i; }
 
 constexpr int64_t kStreamBytes = 64;
 MFUGAKU_INLINE int start_streams() { return 0; }

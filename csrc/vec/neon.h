@@ -13,6 +13,7 @@ using F64 = float64x2_t;
 using U32 = uint32x4_t;
 using Mask = uint32x4_t;
 
+constexpr bool kFixedLanes = true;
 MFUGAKU_INLINE int64_t lanes() { return 4; }
 MFUGAKU_INLINE int64_t lanes64() { return 2; }
 
@@ -95,6 +96,12 @@ MFUGAKU_INLINE F64 mul(F64 a, F64 b) { return vmulq_f64(a, b); }
 MFUGAKU_INLINE F32 fma(F32 a, F32 b, F32 c) { return vfmaq_f32(c, a, b); }
 MFUGAKU_INLINE F32 fnma(F32 a, F32 b, F32 c) { return vfmsq_f32(c, a, b); }
 MFUGAKU_INLINE void accumulate(F32& sum, F32 a, F32 b) { sum = fma(a, b, sum); }
+MFUGAKU_INLINE F32 fma_over(F32 a, F32 b, F32 c) { return fma(a, b, c); }
+MFUGAKU_INLINE F32 fnma_over(F32 a, F32 b, F32 c) { return fnma(a, b, c); }
+MFUGAKU_INLINE F32 refine(F32 r, F32 d) {
+  const F32 e = fnma(d, r, broadcast(1.0f)), square = mul(e, e), better = fma(r, e, r);
+  return fma(better, fma(square, square, square), better);
+}
 MFUGAKU_INLINE F32 at_least(F32 v, F32 bound) { return vmaxq_f32(v, bound); }
 MFUGAKU_INLINE F32 at_most(F32 v, F32 bound) { return vminq_f32(v, bound); }
 MFUGAKU_INLINE float largest(F32 v) { return vmaxvq_f32(v); }
@@ -114,6 +121,7 @@ MFUGAKU_INLINE F32 as_f32(U32 v) { return vreinterpretq_f32_u32(v); }
 MFUGAKU_INLINE U32 exclusive_or(U32 a, U32 b) { return veorq_u32(a, b); }
 template <int bits> MFUGAKU_INLINE U32 shift_left(U32 v) { return vshlq_n_u32(v, bits); }
 template <int bits> MFUGAKU_INLINE U32 shift_right(U32 v) { return vshrq_n_u32(v, bits); }
+template <int bits> MFUGAKU_INLINE U32 add_shifted(U32 a, U32 b) { return vaddq_u32(a, vshlq_n_u32(b, bits)); }
 MFUGAKU_INLINE U32 count_from(uint32_t n) {
   const U32 steps = {0, 1, 2, 3};
   return vaddq_u32(vdupq_n_u32(n), steps);
@@ -127,6 +135,8 @@ MFUGAKU_INLINE void multiply_wide(U32 a, uint32_t m, U32& high, U32& low) {
 MFUGAKU_INLINE Mask not_below(U32 a, U32 bound) { return vcgeq_u32(a, bound); }
 MFUGAKU_INLINE F32 keep(Mask mask, F32 v) { return vreinterpretq_f32_u32(vandq_u32(mask, vreinterpretq_u32_f32(v))); }
 MFUGAKU_INLINE F32 choose(Mask mask, F32 a, F32 b) { return vbslq_f32(mask, a, b); }
+
+MFUGAKU_INLINE int64_t index_apart(int64_t i) { return i; }
 
 constexpr int64_t kStreamBytes = 64;
 MFUGAKU_INLINE int start_streams() { return 0; }

@@ -12,6 +12,7 @@ using F64 = double;
 using U32 = uint32_t;
 using Mask = bool;
 
+constexpr bool kFixedLanes = true;
 MFUGAKU_INLINE int64_t lanes() { return 1; }
 MFUGAKU_INLINE int64_t lanes64() { return 1; }
 
@@ -37,6 +38,12 @@ MFUGAKU_INLINE F64 mul(F64 a, F64 b) { return a * b; }
 MFUGAKU_INLINE F32 fma(F32 a, F32 b, F32 c) { return __builtin_fmaf(a, b, c); }
 MFUGAKU_INLINE F32 fnma(F32 a, F32 b, F32 c) { return __builtin_fmaf(-a, b, c); }
 MFUGAKU_INLINE void accumulate(F32& sum, F32 a, F32 b) { sum = fma(a, b, sum); }
+MFUGAKU_INLINE F32 fma_over(F32 a, F32 b, F32 c) { return fma(a, b, c); }
+MFUGAKU_INLINE F32 fnma_over(F32 a, F32 b, F32 c) { return fnma(a, b, c); }
+MFUGAKU_INLINE F32 refine(F32 r, F32 d) {
+  const F32 e = fnma(d, r, broadcast(1.0f)), square = mul(e, e), better = fma(r, e, r);
+  return fma(better, fma(square, square, square), better);
+}
 MFUGAKU_INLINE F32 at_least(F32 v, F32 bound) { return bound > v ? bound : v; }
 MFUGAKU_INLINE F32 at_most(F32 v, F32 bound) { return bound < v ? bound : v; }
 MFUGAKU_INLINE float largest(F32 v) { return v; }
@@ -56,6 +63,7 @@ MFUGAKU_INLINE F32 as_f32(U32 v) { return float_of(v); }
 MFUGAKU_INLINE U32 exclusive_or(U32 a, U32 b) { return a ^ b; }
 template <int bits> MFUGAKU_INLINE U32 shift_left(U32 v) { return v << bits; }
 template <int bits> MFUGAKU_INLINE U32 shift_right(U32 v) { return v >> bits; }
+template <int bits> MFUGAKU_INLINE U32 add_shifted(U32 a, U32 b) { return a + (b << bits); }
 MFUGAKU_INLINE U32 count_from(uint32_t n) { return n; }
 MFUGAKU_INLINE void multiply_wide(U32 a, uint32_t m, U32& high, U32& low) {
   const uint64_t product = static_cast<uint64_t>(a) * m;
@@ -65,6 +73,8 @@ MFUGAKU_INLINE void multiply_wide(U32 a, uint32_t m, U32& high, U32& low) {
 MFUGAKU_INLINE Mask not_below(U32 a, U32 bound) { return a >= bound; }
 MFUGAKU_INLINE F32 keep(Mask mask, F32 v) { return mask ? v : 0.0f; }
 MFUGAKU_INLINE F32 choose(Mask mask, F32 a, F32 b) { return mask ? a : b; }
+
+MFUGAKU_INLINE int64_t index_apart(int64_t i) { return i; }
 
 constexpr int64_t kStreamBytes = 64;
 MFUGAKU_INLINE int start_streams() { return 0; }

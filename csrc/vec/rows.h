@@ -4,6 +4,8 @@
 // partial sums, 16 for each vector in flight, are added in a fixed tree. Include behind the header of an instruction set.
 #pragma once
 
+#include <type_traits>
+
 namespace mfugaku::vec {
 namespace {
 
@@ -14,8 +16,6 @@ MFUGAKU_INLINE F32 cut(F32 v, All) { return v; }
 MFUGAKU_INLINE F32 cut(F32 v, First count) {
   return keep(not_below(broadcast(static_cast<uint32_t>(count.n - 1)), count_from(0)), v);
 }
-
-MFUGAKU_INLINE int64_t sum_width() { return lanes() < kWidestSums ? lanes() : kWidestSums; }
 
 // The sum of sixteen numbers: halves upon halves.
 __attribute__((noinline, nothrow)) float add_sixteen(const float* p) {
@@ -41,19 +41,42 @@ template <typename Count> MFUGAKU_INLINE float add_four(F32 a, F32 b, F32 c, F32
   return add_sixteen(p);
 }
 
+// block(i) for every block that begins `step` behind the one before, from element `begin` on, and has `size` elements before
+// `end`. Returns where the next would begin. Where addresses have multiples of a vector in them, the loop counts down: an
+// index that is not compared need not be there beside them.
+template <typename Block>
+MFUGAKU_INLINE int64_t for_whole_blocks(int64_t begin, int64_t end, int64_t size, int64_t step, const Block& block) {
+  int64_t i = begin;
+  if (kFixedLanes)
+    for (; i + size <= end; i += step) block(i);
+  else
+    for (int64_t left = (end - begin + step - size) / step; left > 0; --left, i += step) block(i);
+  return i;
+}
+
 // Sums are made in passes over a row, one for each group of partial sums that fits the vectors in flight; together they
 // visit every element once.
 //
+// `run(alone, width, whole)` for the `width` lanes of each vector that hold partial sums, as many as `whole` says. `alone`
+// is true where one pass is enough: there the distances in memory are multiples of a vector, which addresses can have in
+// them.
+template <typename Run> MFUGAKU_INLINE auto run_by_width(const Run& run) {
+  if (lanes() == kWidestSums) return run(std::true_type{}, lanes(), All{});
+  if (kFixedLanes) return run(std::false_type{}, lanes(), All{});
+  const int64_t width = lanes() < kWidestSums ? lanes() : kWidestSums;
+  return run(std::false_type{}, width, First{width});
+}
+
 // step(sum, i, count) adds the elements from i on, as many as `count` says (First{n} with n > 0, or All), to `sum`; what
 // it adds in lanes that `count` leaves out must be +0. Eight sums are in flight: for steps that are short.
-template <typename Count, typename Step>
+template <bool alone, typename Count, typename Step>
 MFUGAKU_INLINE float sum_row_by(int64_t length, int64_t width, Count whole, const Step& step) {
   constexpr int64_t number = 8 * kWidestSums;
+  const int64_t next = alone ? 8 * width : number;
   alignas(64) float partial[number];
   for (int64_t group = 0; group < number; group += 8 * width) {
     F32 a = broadcast(0.0f), b = a, c = a, d = a, e = a, f = a, g = a, h = a;
-    int64_t i = group;
-    for (; i + 8 * width <= length; i += number) {
+    const auto add_eight_vectors = [&](int64_t i) __attribute__((always_inline, nothrow)) {
       step(a, i, whole);
       step(b, i + width, whole);
       step(c, i + 2 * width, whole);
@@ -62,7 +85,8 @@ MFUGAKU_INLINE float sum_row_by(int64_t length, int64_t width, Count whole, cons
       step(f, i + 5 * width, whole);
       step(g, i + 6 * width, whole);
       step(h, i + 7 * width, whole);
-    }
+    };
+    const int64_t i = for_whole_blocks(group, length, 8 * width, next, add_eight_vectors);
     const auto finish = [&](F32& sum, int64_t from) __attribute__((always_inline, nothrow)) {
       if (from + width <= length)
         step(sum, from, whole);
@@ -79,7 +103,7 @@ MFUGAKU_INLINE float sum_row_by(int64_t length, int64_t width, Count whole, cons
       finish(g, i + 6 * width);
       finish(h, i + 7 * width);
     }
-    if (width == kWidestSums) return add_four(add(a, e), add(b, f), add(c, g), add(d, h), whole);
+    if (alone) return add_four(add(a, e), add(b, f), add(c, g), add(d, h), whole);
     float* const to = partial + group;
     store(Float32{}, to, a, whole);
     store(Float32{}, to + width, b, whole);
@@ -94,34 +118,44 @@ MFUGAKU_INLINE float sum_row_by(int64_t length, int64_t width, Count whole, cons
 }
 
 template <typename Step> MFUGAKU_INLINE float sum_row(int64_t length, const Step& step) {
-  const int64_t width = sum_width();
-  return width == lanes() ? sum_row_by(length, width, All{}, step) : sum_row_by(length, width, First{width}, step);
+  return run_by_width([&](auto alone, int64_t width, auto whole) __attribute__((always_inline, nothrow)) {
+    return sum_row_by<decltype(alone)::value>(length, width, whole, step);
+  });
 }
 
 // The sum of map(i, count) over a row, which is also written to out[i] if `is_kept`. The lanes that `count` leaves
 // out are not used. Four vectors are in flight, for maps that are long.
-template <bool is_kept, typename Count, typename Map>
+template <bool is_kept, bool alone, typename Count, typename Map>
 MFUGAKU_INLINE float sum_of_map_by(float* out, int64_t length, int64_t width, Count whole, const Map& map) {
   constexpr int64_t number = 4 * kWidestSums;
+  const int64_t next = alone ? 4 * width : number;
   alignas(64) float partial[number];
   for (int64_t group = 0; group < number; group += 4 * width) {
     F32 a = broadcast(0.0f), b = a, c = a, d = a;
-    int64_t i = group;
-    for (; i + 4 * width <= length; i += number) {
-      const F32 v = map(i, whole);
-      const F32 w = map(i + width, whole);
-      const F32 x = map(i + 2 * width, whole);
-      const F32 y = map(i + 3 * width, whole);
+    const auto add_four_vectors = [&](int64_t from) __attribute__((always_inline, nothrow)) {
+      const F32 v = map(from, whole);
+      const F32 w = map(from + width, whole);
+      const F32 x = map(from + 2 * width, whole);
+      const F32 y = map(from + 3 * width, whole);
       if (is_kept) {
-        store(Float32{}, out + i, v, whole);
-        store(Float32{}, out + i + width, w, whole);
-        store(Float32{}, out + i + 2 * width, x, whole);
-        store(Float32{}, out + i + 3 * width, y, whole);
+        store(Float32{}, out + from, v, whole);
+        store(Float32{}, out + from + width, w, whole);
+        store(Float32{}, out + from + 2 * width, x, whole);
+        store(Float32{}, out + from + 3 * width, y, whole);
       }
       a = add(a, v);
       b = add(b, w);
       c = add(c, x);
       d = add(d, y);
+    };
+    const auto add_eight_vectors = [&](int64_t from) __attribute__((always_inline, nothrow)) {
+      add_four_vectors(from);
+      add_four_vectors(from + next);
+    };
+    int64_t i = for_whole_blocks(group, length, next + 4 * width, 2 * next, add_eight_vectors);
+    if (i + 4 * width <= length) {
+      add_four_vectors(i);
+      i += next;
     }
     const auto finish_by = [&](F32& sum, int64_t from, auto count) __attribute__((always_inline, nothrow)) {
       const F32 v = map(from, count);
@@ -140,7 +174,7 @@ MFUGAKU_INLINE float sum_of_map_by(float* out, int64_t length, int64_t width, Co
       finish(c, i + 2 * width);
       finish(d, i + 3 * width);
     }
-    if (width == kWidestSums) return add_four(a, b, c, d, whole);
+    if (alone) return add_four(a, b, c, d, whole);
     store(Float32{}, partial + group, a, whole);
     store(Float32{}, partial + group + width, b, whole);
     store(Float32{}, partial + group + 2 * width, c, whole);
@@ -151,9 +185,9 @@ MFUGAKU_INLINE float sum_of_map_by(float* out, int64_t length, int64_t width, Co
 
 template <bool is_kept, typename Map>
 MFUGAKU_INLINE float sum_of_map(float* out, int64_t length, const Map& map) {
-  const int64_t width = sum_width();
-  return width == lanes() ? sum_of_map_by<is_kept>(out, length, width, All{}, map)
-                          : sum_of_map_by<is_kept>(out, length, width, First{width}, map);
+  return run_by_width([&](auto alone, int64_t width, auto whole) __attribute__((always_inline, nothrow)) {
+    return sum_of_map_by<is_kept, decltype(alone)::value>(out, length, width, whole, map);
+  });
 }
 template <typename Map> MFUGAKU_INLINE float map_and_sum_row(float* out, int64_t length, const Map& map) {
   return sum_of_map<true>(out, length, map);
@@ -163,25 +197,29 @@ template <typename Map> MFUGAKU_INLINE float sum_of_map(int64_t length, const Ma
 }
 
 // Two sums in one pass, each with four vectors in flight: step(first, second, i, count).
-template <typename Count, typename Step>
+template <bool alone, typename Count, typename Step>
 MFUGAKU_INLINE void sum_row_twice_by(int64_t length, int64_t width, Count whole, const Step& step, float& first,
                                      float& second) {
   constexpr int64_t number = 4 * kWidestSums;
+  const int64_t next = alone ? 4 * width : number;
   alignas(64) float partial[number], other[number];
   for (int64_t group = 0; group < number; group += 4 * width) {
     F32 a = broadcast(0.0f), b = a, c = a, d = a, e = a, f = a, g = a, h = a;
-    int64_t i = group;
     const auto add_four_vectors = [&](int64_t from) __attribute__((always_inline, nothrow)) {
       step(a, e, from, whole);
       step(b, f, from + width, whole);
       step(c, g, from + 2 * width, whole);
       step(d, h, from + 3 * width, whole);
     };
-    for (; i + number + 4 * width <= length; i += 2 * number) {
+    const auto add_eight_vectors = [&](int64_t from) __attribute__((always_inline, nothrow)) {
+      add_four_vectors(from);
+      add_four_vectors(from + next);
+    };
+    int64_t i = for_whole_blocks(group, length, next + 4 * width, 2 * next, add_eight_vectors);
+    if (i + 4 * width <= length) {
       add_four_vectors(i);
-      add_four_vectors(i + number);
+      i += next;
     }
-    for (; i + 4 * width <= length; i += number) add_four_vectors(i);
     const auto finish = [&](F32& sum, F32& second_sum, int64_t from) __attribute__((always_inline, nothrow)) {
       if (from + width <= length)
         step(sum, second_sum, from, whole);
@@ -194,7 +232,7 @@ MFUGAKU_INLINE void sum_row_twice_by(int64_t length, int64_t width, Count whole,
       finish(c, g, i + 2 * width);
       finish(d, h, i + 3 * width);
     }
-    if (width == kWidestSums) {
+    if (alone) {
       first = add_four(a, b, c, d, whole);
       second = add_four(e, f, g, h, whole);
       return;
@@ -214,28 +252,26 @@ MFUGAKU_INLINE void sum_row_twice_by(int64_t length, int64_t width, Count whole,
 
 template <typename Step>
 MFUGAKU_INLINE void sum_row_twice(int64_t length, const Step& step, float& first, float& second) {
-  const int64_t width = sum_width();
-  if (width == lanes())
-    sum_row_twice_by(length, width, All{}, step, first, second);
-  else
-    sum_row_twice_by(length, width, First{width}, step, first, second);
+  run_by_width([&](auto alone, int64_t width, auto whole) __attribute__((always_inline, nothrow)) {
+    sum_row_twice_by<decltype(alone)::value>(length, width, whole, step, first, second);
+  });
 }
 
 // The largest of v(i, count) over a row, -inf when there is none; anything when one is a NaN.
 template <typename Value> MFUGAKU_INLINE float largest_of_row(int64_t length, const Value& value) {
   const int64_t width = lanes();
   F32 a = broadcast(-__builtin_inff()), b = a, c = a, d = a;
-  int64_t i = 0;
-  for (; i + 8 * width <= length; i += 8 * width) {
-    a = at_least(value(i, All{}), a);
-    b = at_least(value(i + width, All{}), b);
-    c = at_least(value(i + 2 * width, All{}), c);
-    d = at_least(value(i + 3 * width, All{}), d);
-    a = at_least(value(i + 4 * width, All{}), a);
-    b = at_least(value(i + 5 * width, All{}), b);
-    c = at_least(value(i + 6 * width, All{}), c);
-    d = at_least(value(i + 7 * width, All{}), d);
-  }
+  const auto see_eight_vectors = [&](int64_t from) __attribute__((always_inline, nothrow)) {
+    a = at_least(value(from, All{}), a);
+    b = at_least(value(from + width, All{}), b);
+    c = at_least(value(from + 2 * width, All{}), c);
+    d = at_least(value(from + 3 * width, All{}), d);
+    a = at_least(value(from + 4 * width, All{}), a);
+    b = at_least(value(from + 5 * width, All{}), b);
+    c = at_least(value(from + 6 * width, All{}), c);
+    d = at_least(value(from + 7 * width, All{}), d);
+  };
+  int64_t i = for_whole_blocks(0, length, 8 * width, 8 * width, see_eight_vectors);
   for (; i + width <= length; i += width) a = at_least(value(i, All{}), a);
   if (i < length) {
     const First rest{length - i};
@@ -271,25 +307,25 @@ MFUGAKU_INLINE void map_row(Format format, typename Format::Element* out, int64_
 template <typename Format, typename Map>
 MFUGAKU_INLINE void map_row_shortly(Format format, typename Format::Element* out, int64_t length, const Map& map) {
   const int64_t width = lanes();
-  int64_t i = 0;
-  for (; i + 8 * width <= length; i += 8 * width) {
-    const F32 a = map(i, All{});
-    const F32 b = map(i + width, All{});
-    const F32 c = map(i + 2 * width, All{});
-    const F32 d = map(i + 3 * width, All{});
-    const F32 e = map(i + 4 * width, All{});
-    const F32 f = map(i + 5 * width, All{});
-    const F32 g = map(i + 6 * width, All{});
-    const F32 h = map(i + 7 * width, All{});
-    store(format, out + i, a, All{});
-    store(format, out + i + width, b, All{});
-    store(format, out + i + 2 * width, c, All{});
-    store(format, out + i + 3 * width, d, All{});
-    store(format, out + i + 4 * width, e, All{});
-    store(format, out + i + 5 * width, f, All{});
-    store(format, out + i + 6 * width, g, All{});
-    store(format, out + i + 7 * width, h, All{});
-  }
+  const auto map_eight_vectors = [&](int64_t from) __attribute__((always_inline, nothrow)) {
+    const F32 a = map(from, All{});
+    const F32 b = map(from + width, All{});
+    const F32 c = map(from + 2 * width, All{});
+    const F32 d = map(from + 3 * width, All{});
+    const F32 e = map(from + 4 * width, All{});
+    const F32 f = map(from + 5 * width, All{});
+    const F32 g = map(from + 6 * width, All{});
+    const F32 h = map(from + 7 * width, All{});
+    store(format, out + from, a, All{});
+    store(format, out + from + width, b, All{});
+    store(format, out + from + 2 * width, c, All{});
+    store(format, out + from + 3 * width, d, All{});
+    store(format, out + from + 4 * width, e, All{});
+    store(format, out + from + 5 * width, f, All{});
+    store(format, out + from + 6 * width, g, All{});
+    store(format, out + from + 7 * width, h, All{});
+  };
+  const int64_t i = for_whole_blocks(0, length, 8 * width, 8 * width, map_eight_vectors);
   map_row(format, out + i, length - i, [&](int64_t k, auto count) { return map(i + k, count); });
 }
 

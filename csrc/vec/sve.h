@@ -13,6 +13,7 @@ using F64 = svfloat64_t;
 using U32 = svuint32_t;
 using Mask = svbool_t;
 
+constexpr bool kFixedLanes = false;
 MFUGAKU_INLINE int64_t lanes() { return static_cast<int64_t>(svcntw()); }
 MFUGAKU_INLINE int64_t lanes64() { return static_cast<int64_t>(svcntd()); }
 
@@ -67,10 +68,41 @@ MFUGAKU_INLINE F32 fma(F32 a, F32 b, F32 c) { return svmla_f32_x(svptrue_b32(), 
 MFUGAKU_INLINE F32 fnma(F32 a, F32 b, F32 c) { return svmls_f32_x(svptrue_b32(), c, a, b); }
 #if defined(__clang__)
 MFUGAKU_INLINE void accumulate(F32& sum, F32 a, F32 b) { sum = fma(a, b, sum); }
+MFUGAKU_INLINE F32 fma_over(F32 a, F32 b, F32 c) { return fma(a, b, c); }
+MFUGAKU_INLINE F32 fnma_over(F32 a, F32 b, F32 c) { return fnma(a, b, c); }
+MFUGAKU_INLINE F32 refine(F32 r, F32 d) {
+  const F32 e = fnma(d, r, broadcast(1.0f)), square = mul(e, e), better = fma(r, e, r);
+  return fma(better, fma(square, square, square), better);
+}
+template <int bits> MFUGAKU_INLINE U32 add_shifted(U32 a, U32 b) {
+  return svmla_n_u32_x(svptrue_b32(), a, b, uint32_t{1} << bits);
+}
 #else
 // Left to itself gcc 12 overwrites an operand instead, in chains of many sums, and then has to copy it before.
 MFUGAKU_INLINE void accumulate(F32& sum, F32 a, F32 b) {
   asm("fmla %0.s, %1/m, %2.s, %3.s" : "+w"(sum) : "Upl"(svptrue_b32()), "w"(a), "w"(b));
+}
+MFUGAKU_INLINE F32 fma_over(F32 a, F32 b, F32 c) {
+  asm("fmad %0.s, %1/m, %2.s, %3.s" : "+w"(a) : "Upl"(svptrue_b32()), "w"(b), "w"(c));
+  return a;
+}
+MFUGAKU_INLINE F32 fnma_over(F32 a, F32 b, F32 c) {
+  asm("fmsb %0.s, %1/m, %2.s, %3.s" : "+w"(a) : "Upl"(svptrue_b32()), "w"(b), "w"(c));
+  return a;
+}
+MFUGAKU_INLINE F32 refine(F32 r, F32 d) {
+  asm("fmsb %1.s, %2/m, %0.s, %3.s\n\t"
+      "fmla %0.s, %2/m, %0.s, %1.s\n\t"
+      "fmul %1.s, %1.s, %1.s\n\t"
+      "fmla %1.s, %2/m, %1.s, %1.s\n\t"
+      "fmla %0.s, %2/m, %0.s, %1.s"
+      : "+w"(r), "+w"(d)
+      : "Upl"(svptrue_b32()), "w"(broadcast(1.0f)));
+  return r;
+}
+template <int bits> MFUGAKU_INLINE U32 add_shifted(U32 a, U32 b) {
+  asm("mla %0.s, %1/m, %2.s, %3.s" : "+w"(a) : "Upl"(svptrue_b32()), "w"(b), "w"(svdup_n_u32(uint32_t{1} << bits)));
+  return a;
 }
 #endif
 MFUGAKU_INLINE F32 at_least(F32 v, F32 bound) { return svmax_f32_x(svptrue_b32(), v, bound); }
@@ -101,6 +133,12 @@ MFUGAKU_INLINE void multiply_wide(U32 a, uint32_t m, U32& high, U32& low) {
 MFUGAKU_INLINE Mask not_below(U32 a, U32 bound) { return svcmpge_u32(svptrue_b32(), a, bound); }
 MFUGAKU_INLINE F32 keep(Mask mask, F32 v) { return svsel_f32(mask, v, svdup_n_f32(0.0f)); }
 MFUGAKU_INLINE F32 choose(Mask mask, F32 a, F32 b) { return svsel_f32(mask, a, b); }
+
+// Stores and loads have no other immediate offsets than multiples of a vector.
+MFUGAKU_INLINE int64_t index_apart(int64_t i) {
+  asm("" : "+r"(i));
+  return i;
+}
 
 // A line of the A64FX, and a multiple of every line and vector there is.
 constexpr int64_t kStreamBytes = 256;

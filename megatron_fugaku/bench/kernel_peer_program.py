@@ -106,7 +106,10 @@ def softmax(shape, dtype, variant) -> Call:
 
 
 def norm(shape, dtype, variant) -> Call:
-    """Over the last dimension, with weight, and for layers with bias."""
+    """Over the last dimension, with weight, and for layers with bias. With a residual torch has an addition beside."""
+    if " residual " in variant:
+        x, other, run = make(shape, dtype), make(shape, dtype), norm(shape, dtype, variant.replace(" residual", ""))
+        return lambda: (x + other, run())
     x, weight, bias, gradient = make(shape, dtype), make(shape[-1:], dtype), make(shape[-1:], dtype), make(shape, dtype)
     if variant == "layer backward":
         _, mean, scale = torch.native_layer_norm(x, shape[-1:], weight, bias, 1e-5)

@@ -64,11 +64,20 @@ def backward_operator() -> Callable[..., tuple[torch.Tensor, torch.Tensor, torch
     return define_operator("norm_backward", fake)
 
 
-def _norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, eps: float,
-          centered: bool) -> torch.Tensor:
+def check_shapes(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+    """Refuse a weight or a bias that is no vector over the last dimension of ``x``.
+
+    Raises:
+        ValueError: naming both shapes.
+    """
     for name, vector in (("weight", weight), ("bias", bias)):
         if vector is not None and (x.ndim == 0 or vector.shape != x.shape[-1:]):
             raise ValueError(f"a {name} of shape {tuple(vector.shape)} does not fit x of shape {tuple(x.shape)}")
+
+
+def _norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, eps: float,
+          centered: bool) -> torch.Tensor:
+    check_shapes(x, weight, bias)
     run = operator() if runs_kernel("norm", x, weight, bias) else None
     return reference(x, weight, bias, eps, centered) if run is None else run(x, weight, bias, eps, centered)[0]
 

@@ -27,7 +27,8 @@ OURS = [{"case": f"{op} {variant} {dtype}", "op": op, "variant": variant, "dtype
 OURS += [{"case": f"{op} {variant}", "op": op, "variant": variant, "dtype": "float32", "shape": shape, "unit": unit,
           "num_units": 4096}
          for op, shape, unit, variants in (
-             ("norm", [4, 64], "element", ("layer forward", "layer backward", "rms forward", "rms backward")),
+             ("norm", [4, 64], "element", ("layer forward", "layer backward", "rms forward", "rms backward",
+                                           "layer residual forward", "rms residual backward")),
              ("softmax", [4, 64], "element", ("forward", "backward", "forward causal", "backward causal")),
              ("swiglu", [4, 64], "element", ("forward", "backward")), ("cross_entropy", [4, 64], "element", ("both",)),
              ("adamw", [4096], "element", ("",)), ("rope", [8, 4, 16], "element", ("halves", "interleaved")),

@@ -234,6 +234,54 @@ TEST_CASE("norms of halves are computed in float32 and rounded once") {
   });
 }
 
+TEST_CASE("with a residual, norm and gradient are those of the sum, to which the gradient from elsewhere is added") {
+  for_every_isa<NormKernels>([&](const std::string& isa, const NormKernels& kernels) {
+    CAPTURE(isa);
+    for (const int64_t columns : sizes())
+      for (const bool centered : {false, true}) {
+        if (columns == 0) continue;
+        CAPTURE(columns);
+        CAPTURE(centered);
+        Case test(columns, centered, 0.5, static_cast<uint64_t>(columns));
+        const auto addends = uniform(kRows * columns, 8), elsewhere = uniform(kRows * columns, 9);
+        Arrays<float> fused(columns, Edge::AtEnd), plain(columns, Edge::AtEnd);
+        Guarded<float> residual(kRows * columns, Edge::AtEnd), sum(kRows * columns, Edge::AtEnd);
+        Guarded<float> of_sum(kRows * columns, Edge::AtEnd);
+        for (Arrays<float>* arrays : {&fused, &plain}) {
+          copy_into(arrays->x, test.x);
+          copy_into(arrays->weight, test.weight);
+          copy_into(arrays->bias, test.bias);
+          copy_into(arrays->gradient, test.gradient);
+        }
+        copy_into(residual, addends);
+        copy_into(of_sum, elsewhere);
+        for (int64_t i = 0; i < kRows * columns; ++i) plain.x[i] += residual[i];
+
+        const auto forward = centered ? kernels.layer_float32 : kernels.rms_float32;
+        const auto backward = centered ? kernels.layer_backward_float32 : kernels.rms_backward_float32;
+        NormJob job = fused.job(columns, true);
+        job.residual = residual.data();
+        job.sum = sum.data();
+        forward(job, 2, kRows);
+        forward(job, 0, 2);
+        forward(plain.job(columns, true), 0, kRows);
+        NormJob backward_job = fused.backward_job(columns, true);
+        backward_job.x = sum.data();
+        backward_job.of_sum = of_sum.data();
+        backward(backward_job, 0, kBlocks);
+        backward(plain.backward_job(columns, true), 0, kBlocks);
+        int64_t wrong = 0;
+        for (int64_t i = 0; i < kRows * columns; ++i)
+          wrong += !same(sum[i], plain.x[i]) + !same(fused.y[i], plain.y[i]) +
+                   !same(fused.of_x[i], plain.of_x[i] + of_sum[i]);
+        for (int64_t i = 0; i < fused.sums.size(); ++i) wrong += !same(fused.sums[i], plain.sums[i]);
+        CHECK(wrong == 0);
+        CHECK(fused.intact());
+        CHECK(sum.intact());
+      }
+  });
+}
+
 TEST_CASE("a NaN spoils its own row only, and a row of zeros is its bias") {
   const int64_t columns = 70;
   for_every_isa<NormKernels>([&](const std::string& isa, const NormKernels& kernels) {

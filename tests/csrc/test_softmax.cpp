@@ -97,7 +97,7 @@ TEST_CASE("softmax and its gradient are near double at every size, causal or not
     prints.push_back(print);
   });
   for (const uint64_t print : prints) CHECK(print == prints.front());
-  CHECK(prints.front() == 0x9f22a2382671f781ull);  // what x86 and Arm must find
+  CHECK(prints.front() == 0x69cefd5cf5ef9b6ull);  // what x86 and Arm must find
 }
 
 TEST_CASE("far below the largest element softmax goes to zero, and no number on the way is far off") {

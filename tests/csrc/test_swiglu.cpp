@@ -50,7 +50,7 @@ TEST_CASE("swiglu and its gradient are near double over all gates, the same bits
     prints.push_back(fingerprint(of_x, fingerprint(y)));
   });
   for (const uint64_t print : prints) CHECK(print == prints.front());
-  CHECK(prints.front() == 0xc1afdfbfafc99d0aull);  // what x86 and Arm must find
+  CHECK(prints.front() == 0xb5cff1247c4062faull);  // what x86 and Arm must find
 }
 
 TEST_CASE("every gate of every size meets its own factor and gradient, and nothing else is touched") {

@@ -17,10 +17,8 @@ constexpr int64_t kBlocks = kDropoutGroup / kWords;
 template <typename Format, bool has_bias, bool has_residual> struct Dropout {
   using Element = typename Format::Element;
 
-  const DropoutJob job;  // copies: what is written through job.out cannot change them
+  const DropoutJob job;
   const PhiloxKeys keys;
-  const Element* bias;  // of the group at hand; a group that a row ends in gets a copy of its own
-  Element wrapped[kDropoutGroup];
 
   explicit Dropout(const DropoutJob& given) : job(given), keys(given.seed) {}
 
@@ -30,75 +28,86 @@ template <typename Format, bool has_bias, bool has_residual> struct Dropout {
             static_cast<uint32_t>(job.offset >> 32)};
   }
 
-  MFUGAKU_INLINE void find_bias(int64_t begin) {
+  // The biases from element `begin` on, as far as `num_groups` groups: where a row ends in the first, a copy of its own.
+  MFUGAKU_INLINE const Element* find_bias(int64_t begin, Element* copy, int64_t& num_groups) const {
+    num_groups = INT64_MAX / kDropoutGroup;
+    if (!has_bias) return nullptr;
     const auto* const all = static_cast<const Element*>(job.bias);
     int64_t column = begin % job.num_columns;
-    bias = all + column;
-    if (column + kDropoutGroup <= job.num_columns) return;
-    bias = wrapped;
+    num_groups = (job.num_columns - column) / kDropoutGroup;
+    if (num_groups > 0) return all + column;
+    num_groups = 1;
     for (int64_t i = 0, length; i < kDropoutGroup; i += length, column = 0) {
       length = job.num_columns - column < kDropoutGroup - i ? job.num_columns - column : kDropoutGroup - i;
-      __builtin_memcpy(wrapped + i, all + column, static_cast<size_t>(length) * sizeof(Element));
+      __builtin_memcpy(copy + i, all + column, static_cast<size_t>(length) * sizeof(Element));
     }
+    return copy;
   }
 
-  // Where the first quarter of some lanes stands; the others are kBlocks elements behind one another.
   struct Place {
     const Element *x, *bias, *residual;
     Element* out;
   };
-  MFUGAKU_INLINE Place place_of(int64_t begin, int64_t lane) const {
-    const int64_t i = begin + lane;
-    return {static_cast<const Element*>(job.x) + i, has_bias ? bias + lane : nullptr,
-            has_residual ? static_cast<const Element*>(job.residual) + i : nullptr, static_cast<Element*>(job.out) + i};
+  MFUGAKU_INLINE Place place_of(int64_t begin, const Element* bias) const {
+    return {static_cast<const Element*>(job.x) + begin, bias,
+            has_residual ? static_cast<const Element*>(job.residual) + begin : nullptr,
+            static_cast<Element*>(job.out) + begin};
   }
 
-  // One vector of quarter w.
-  template <typename Count> MFUGAKU_INLINE void apply(const Place& place, int64_t w, U32 word, Count count) const {
-    F32 v = load(Format{}, place.x + w * kBlocks, count);
-    if (has_bias) v = add(v, load(Format{}, place.bias + w * kBlocks, count));
+  // One vector, from element i of a place on.
+  template <typename Count> MFUGAKU_INLINE void apply(const Place& place, int64_t i, U32 word, Count count) const {
+    F32 v = load(Format{}, place.x + i, count);
+    if (has_bias) v = add(v, load(Format{}, place.bias + i, count));
     v = keep(not_below(word, broadcast(job.threshold)), mul(v, broadcast(job.scale)));
-    if (has_residual) v = add(load(Format{}, place.residual + w * kBlocks, count), v);
-    store(Format{}, place.out + w * kBlocks, v, count);
+    if (has_residual) v = add(load(Format{}, place.residual + i, count), v);
+    store(Format{}, place.out + i, v, count);
   }
 
-  MFUGAKU_INLINE void apply_all(int64_t begin, int64_t lane, U32 w0, U32 w1, U32 w2, U32 w3) const {
-    const Place place = place_of(begin, lane);
-    apply(place, 0, w0, All{});
-    apply(place, 1, w1, All{});
-    apply(place, 2, w2, All{});
-    apply(place, 3, w3, All{});
+  MFUGAKU_INLINE void apply_all(const Place& place, int64_t i, U32 w0, U32 w1, U32 w2, U32 w3) const {
+    apply(place, index_apart(i), w0, All{});
+    apply(place, index_apart(i + kBlocks), w1, All{});
+    apply(place, index_apart(i + 2 * kBlocks), w2, All{});
+    apply(place, index_apart(i + 3 * kBlocks), w3, All{});
   }
 
-  // Two vectors of a whole group at once: a round is a chain of a slow multiplication and three quick operations, and
-  // the other vector fills its gaps.
-  MFUGAKU_INLINE void run_two(const PhiloxStart& start, int64_t begin, int64_t lane, int64_t width) {
-    const auto block = static_cast<uint32_t>(begin / kWords + lane);
-    U32 a0 = count_from(block), a1, a2, a3, b0 = count_from(block + static_cast<uint32_t>(width)), b1, b2, b3;
-    philox_start(start, keys, a0, a1, a2, a3);
-    philox_start(start, keys, b0, b1, b2, b3);
+  // Whole groups in pairs of vectors: a round is a chain of a slow multiplication and three quick operations, and the other
+  // vector fills its gaps. Their blocks have one high word, and their biases stand one behind the other. Nothing is called
+  // here, and members are copied, which stores cannot change: so what all groups have in common stays in registers.
+  __attribute__((noinline, nothrow)) static void run_groups(Dropout of, const Element* bias, int64_t begin, int64_t end) {
+    const int64_t width = lanes(), num_lanes = (end - begin) / kWords;
+    const PhiloxKeys keys = of.keys;
+    const PhiloxStart start = of.start_of(begin);
+    const Place place = of.place_of(begin, bias);
+    auto block = static_cast<uint32_t>(begin / kWords);
+    for (int64_t lane = 0; lane < num_lanes; lane += 2 * width) {
+      U32 a0 = count_from(block), a1, a2, a3, b0 = count_from(block + static_cast<uint32_t>(width)), b1, b2, b3;
+      block += static_cast<uint32_t>(2 * width);
+      philox_start(start, keys, a0, a1, a2, a3);
+      philox_start(start, keys, b0, b1, b2, b3);
 #pragma GCC unroll 10
-    for (int round = kPhiloxStartRounds; round < kPhiloxRounds; ++round) {
-      const U32 key0 = broadcast(keys.low[round]), key1 = broadcast(keys.high[round]);
-      philox_round(key0, key1, a0, a1, a2, a3);
-      philox_round(key0, key1, b0, b1, b2, b3);
+      for (int round = kPhiloxStartRounds; round < kPhiloxRounds; ++round) {
+        const U32 key0 = broadcast(keys.low[round]), key1 = broadcast(keys.high[round]);
+        philox_round(key0, key1, a0, a1, a2, a3);
+        philox_round(key0, key1, b0, b1, b2, b3);
+      }
+      const int64_t i = lane + (lane & -kBlocks) * (kDropoutGroup / kBlocks - 1);
+      of.apply_all(place, i, a0, a1, a2, a3);
+      of.apply_all(place, i + width, b0, b1, b2, b3);
     }
-    apply_all(begin, lane, a0, a1, a2, a3);
-    apply_all(begin, lane + width, b0, b1, b2, b3);
   }
 
   // One vector, of which the group may have only some lanes.
-  MFUGAKU_INLINE void run_one(const PhiloxStart& start, int64_t begin, int64_t length, int64_t lane, int64_t width) {
+  MFUGAKU_INLINE void run_one(const PhiloxStart& start, const Place& place, int64_t begin, int64_t length, int64_t lane,
+                              int64_t width) const {
     U32 w0 = count_from(static_cast<uint32_t>(begin / kWords + lane)), w1, w2, w3;
     philox_start(start, keys, w0, w1, w2, w3);
 #pragma GCC unroll 10
     for (int round = kPhiloxStartRounds; round < kPhiloxRounds; ++round)
       philox_round(broadcast(keys.low[round]), broadcast(keys.high[round]), w0, w1, w2, w3);
-    const Place place = place_of(begin, lane);
     const int64_t used = kBlocks - lane < width ? kBlocks - lane : width;
     const auto apply_part = [&](int64_t w, U32 word) __attribute__((always_inline, nothrow)) {
-      const int64_t left = length - w * kBlocks - lane;
-      if (left > 0) apply(place, w, word, First{left < used ? left : used});
+      const int64_t i = w * kBlocks + lane, left = length - i;
+      if (left > 0) apply(place, i, word, First{left < used ? left : used});
     };
     apply_part(0, w0);
     apply_part(1, w1);
@@ -106,30 +115,26 @@ template <typename Format, bool has_bias, bool has_residual> struct Dropout {
     apply_part(3, w3);
   }
 
-  // Whole groups in pairs of vectors, in one loop, so that what all have in common is loaded once.
-  MFUGAKU_INLINE void run_whole(int64_t& begin, int64_t end, int64_t width) {
+  void run(int64_t begin, int64_t end) const {
     constexpr int64_t kAlike = int64_t{1} << 34;  // elements whose blocks have one high word
-    while (end - begin >= kDropoutGroup) {
-      const PhiloxStart start = start_of(begin);
-      const int64_t next = begin - begin % kAlike + kAlike, limit = next < end ? next : end - end % kDropoutGroup;
-      for (int64_t lane = 0; begin < limit;) {
-        if (has_bias && lane == 0) find_bias(begin);
-        run_two(start, begin, lane, width);
-        lane += 2 * width;
-        begin += (lane & kBlocks) * (kDropoutGroup / kBlocks);  // no branch: one would make two loops of this
-        lane &= kBlocks - 1;
-      }
-    }
-  }
-
-  void run(int64_t begin, int64_t end) {
     const int64_t width = lanes();
-    if (kBlocks % (2 * width) == 0) run_whole(begin, end, width);
-    for (; begin < end; begin += kDropoutGroup) {
+    Element copy[kDropoutGroup];
+    while (begin < end) {
+      int64_t num_groups;
+      const Element* const bias = find_bias(begin, copy, num_groups);
+      if (kBlocks % (2 * width) == 0 && end - begin >= kDropoutGroup) {
+        const int64_t next = begin - begin % kAlike + kAlike, whole = end - end % kDropoutGroup;
+        int64_t limit = next < whole ? next : whole;
+        if (num_groups < (limit - begin) / kDropoutGroup) limit = begin + num_groups * kDropoutGroup;
+        run_groups(*this, bias, begin, limit);
+        begin = limit;
+        continue;
+      }
       const int64_t length = end - begin < kDropoutGroup ? end - begin : kDropoutGroup;
-      if (has_bias) find_bias(begin);
       const PhiloxStart start = start_of(begin);
-      for (int64_t lane = 0; lane < kBlocks; lane += width) run_one(start, begin, length, lane, width);
+      const Place place = place_of(begin, bias);
+      for (int64_t lane = 0; lane < kBlocks; lane += width) run_one(start, place, begin, length, lane, width);
+      begin += length;
     }
   }
 };

@@ -3,6 +3,9 @@
 //
 //   y = weight * (x - mean) * rstd + bias,   rstd = 1 / sqrt(mean((x - mean)^2) + eps);   root mean square: mean = 0
 //
+// With a residual the rows are x + residual, rounded to the format of x once, and are returned too; what comes from elsewhere
+// as their gradient is added to that of the norm before it is rounded.
+//
 // Squares are summed of differences from a number near the mean, so that a large mean costs the deviation no digits. In
 // float32 |error| <= 1e-6 max(1, |y|) where the mean is a few deviations at most, and that of the gradient of x is below
 // 1e-6 of its largest term.
@@ -27,12 +30,17 @@ struct NormJob {
   float* rstds;
   void* out;  // y, or the gradient of x
 
+  // Forward only, with a residual.
+  const void* residual;  // or nullptr
+  void* sum;             // x + residual; may be either of them
+
   // Backward only.
   const void* gradient;  // of y
   int64_t num_rows;
   int64_t num_blocks;  // of rows, as even as can be
   float* sums;         // of each block num_columns sums for the weight, and as many for the bias where it has one
   bool wants_bias;
+  const void* of_sum;  // the gradient of the rows from elsewhere, or nullptr; `out` may be it
 };
 
 // How many blocks the rows of a backward pass are best added up in, whatever the number of threads: few enough to add

@@ -23,12 +23,26 @@ MFUGAKU_INLINE void find_statistics(int64_t length, const Value& value, float& m
   sum_row_twice(length, [=](F32& differences, F32& their_squares, int64_t i, auto count) {
     const F32 v = cut(sub(value(i, count), broadcast(near)), count);
     differences = add(differences, v);
-    their_squares = fma(v, v, their_squares);
+    accumulate(their_squares, v, v);
   }, sum, squares);
   const float offset = sum / static_cast<float>(length);
   mean = near + offset;
   variance = squares / static_cast<float>(length) - offset * offset;
   if (variance < 0) variance = 0;
+}
+
+// The elements of a row, which with a residual are added up here: they are still in the cache when they are read again.
+template <typename Format> MFUGAKU_INLINE const typename Format::Element* row_of(const NormJob& job, int64_t row) {
+  using Element = typename Format::Element;
+  const int64_t length = job.num_columns;
+  const auto* const x = static_cast<const Element*>(job.x) + row * length;
+  if (job.residual == nullptr) return x;
+  const auto* const residual = static_cast<const Element*>(job.residual) + row * length;
+  auto* const sum = static_cast<Element*>(job.sum) + row * length;
+  map_row_shortly(Format{}, sum, length, [=](int64_t i, auto count) {
+    return add(load(Format{}, x + i, count), load(Format{}, residual + i, count));
+  });
+  return sum;
 }
 
 template <typename Format, bool centered, bool has_bias>
@@ -39,7 +53,7 @@ void normalize(const NormJob& job, int64_t begin, int64_t end) {
   const auto* const bias = static_cast<const Element*>(job.bias);
   const float eps = job.eps;
   for (int64_t row = begin; row < end; ++row) {
-    const auto* const x = static_cast<const Element*>(job.x) + row * length;
+    const auto* const x = row_of<Format>(job, row);
     auto* const out = static_cast<Element*>(job.out) + row * length;
     const auto value = [=](int64_t i, auto count) { return load(Format{}, x + i, count); };
     float mean = 0, variance;
@@ -48,7 +62,7 @@ void normalize(const NormJob& job, int64_t begin, int64_t end) {
     else
       variance = sum_row(length, [=](F32& sum, int64_t i, auto count) {
         const F32 v = value(i, count);
-        sum = fma(v, v, sum);
+        accumulate(sum, v, v);
       }) / static_cast<float>(length);
     if (centered) job.means[row] = mean;
     const float rstd = 1.0f / __builtin_sqrtf(variance + eps);
@@ -81,6 +95,7 @@ MFUGAKU_INLINE void backward_row(const NormJob& job, int64_t row, float* of_weig
   const auto* const weight = static_cast<const Element*>(job.weight);
   const auto* const x = static_cast<const Element*>(job.x) + row * length;
   const auto* const gradient = static_cast<const Element*>(job.gradient) + row * length;
+  const auto* const of_sum = job.of_sum == nullptr ? nullptr : static_cast<const Element*>(job.of_sum) + row * length;
   auto* const out = static_cast<Element*>(job.out) + row * length;
   const float mean = centered ? job.means[row] : 0.0f, rstd = job.rstds[row];
   float sum = 0, product;
@@ -92,7 +107,7 @@ MFUGAKU_INLINE void backward_row(const NormJob& job, int64_t row, float* of_weig
       v = sub(v, broadcast(mean));
       plain = add(plain, g);
     }
-    with_x = fma(g, v, with_x);
+    accumulate(with_x, g, v);
   };
   if (centered)
     sum_row_twice(length, add_products, sum, product);
@@ -103,7 +118,7 @@ MFUGAKU_INLINE void backward_row(const NormJob& job, int64_t row, float* of_weig
     });
   const auto n = static_cast<float>(length);
   const float slope = -rstd * (rstd * rstd * (product / n)), offset = -rstd * (sum / n);
-  map_row(Format{}, out, length, [=](int64_t i, auto count) {
+  const auto find_gradient = [=](int64_t i, auto count) __attribute__((always_inline, nothrow)) {
     const F32 g = load(Format{}, gradient + i, count);
     F32 v = load(Format{}, x + i, count);
     if (centered) v = sub(v, broadcast(mean));
@@ -111,6 +126,10 @@ MFUGAKU_INLINE void backward_row(const NormJob& job, int64_t row, float* of_weig
     store(Float32{}, of_weight + i, fma(g, mul(v, broadcast(rstd)), load(Float32{}, of_weight + i, count)), count);
     if (wants_bias) store(Float32{}, of_bias + i, add(load(Float32{}, of_bias + i, count), g), count);
     return fma(mul(g, load(Format{}, weight + i, count)), broadcast(rstd), rest);
+  };
+  if (of_sum == nullptr) return map_row(Format{}, out, length, find_gradient);
+  map_row(Format{}, out, length, [=](int64_t i, auto count) {
+    return add(find_gradient(i, count), load(Format{}, of_sum + i, count));
   });
 }
 

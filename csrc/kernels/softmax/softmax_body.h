@@ -14,11 +14,11 @@ namespace {
 using namespace vec;
 
 constexpr float kSmallest = -86.0f;
-constexpr float kSmallestPower = 0x1.58e65p-115f;  // scaled_exp(kSmallest)
+constexpr float kSmallestPower = 0x1.caac26p-118f;  // scaled_exp_for_quotients(kSmallest)
 
-// kExpScale e^x for x <= 0, and +0 from kSmallest downwards, so that no product of it is a subnormal number.
+// e^x at some scale for x <= 0, and +0 from kSmallest downwards, so that no product of it is a subnormal number.
 MFUGAKU_INLINE F32 scaled_exp_or_zero(F32 x) {
-  return sub(scaled_exp(at_least(x, broadcast(kSmallest))), broadcast(kSmallestPower));
+  return sub(scaled_exp_for_quotients(at_least(x, broadcast(kSmallest))), broadcast(kSmallestPower));
 }
 
 struct Row {
@@ -35,7 +35,7 @@ MFUGAKU_INLINE Row row_of_task(const SoftmaxJob& job, int64_t task) {
 }
 
 template <typename Element> MFUGAKU_INLINE void clear(Element* out, int64_t length) {
-  __builtin_memset(out, 0, static_cast<size_t>(length) * sizeof(Element));
+  if (length > 0) __builtin_memset(out, 0, static_cast<size_t>(length) * sizeof(Element));
 }
 
 template <typename Format> void softmax(const SoftmaxJob& job, int64_t begin, int64_t end, float* buffer) {
@@ -47,7 +47,8 @@ template <typename Format> void softmax(const SoftmaxJob& job, int64_t begin, in
     const auto* const x = static_cast<const Element*>(job.x) + row.index * job.num_columns;
     auto* const out = static_cast<Element*>(job.out) + row.index * job.num_columns;
     float* powers = buffer;
-    if constexpr (std::is_same_v<Format, Float32>) powers = out;
+    constexpr bool is_in_place = std::is_same_v<Format, Float32>;
+    if constexpr (is_in_place) powers = out;
     const float largest = largest_of_row(length, [=](int64_t i, auto count) { return load(Format{}, x + i, count); });
     const float shift = -(scale * largest);
     const float sum = map_and_sum_row(powers, length, [=](int64_t i, auto count) {
@@ -55,7 +56,10 @@ template <typename Format> void softmax(const SoftmaxJob& job, int64_t begin, in
     });
     const float factor = 1.0f / sum;
     map_row_shortly(Format{}, out, length, [=](int64_t i, auto count) {
-      return mul(load(Float32{}, powers + i, count), broadcast(factor));
+      if constexpr (is_in_place)
+        return mul(load(Float32{}, out + i, count), broadcast(factor));
+      else
+        return mul(load(Float32{}, powers + i, count), broadcast(factor));
     });
     clear(out + length, job.num_columns - length);
   }
@@ -71,7 +75,7 @@ template <typename Format> void softmax_backward(const SoftmaxJob& job, int64_t 
     const auto* const gradient = static_cast<const Element*>(job.gradient) + first;
     auto* const out = static_cast<Element*>(job.out) + first;
     const float sum = sum_row(length, [=](F32& total, int64_t i, auto count) {
-      total = fma(load(Format{}, gradient + i, count), load(Format{}, y + i, count), total);
+      accumulate(total, load(Format{}, gradient + i, count), load(Format{}, y + i, count));
     });
     const float shift = -(scale * sum);
     map_row_shortly(Format{}, out, length, [=](int64_t i, auto count) {

@@ -14,7 +14,8 @@ constexpr float kLargestGate = 80.0f;  // beyond it the logistic function is 0 o
 
 // kExp2Scale e^-a of an a of at least -kLargestGate.
 MFUGAKU_INLINE F32 scaled_power(F32 a) {
-  return scaled_exp2(mul(at_most(a, broadcast(kLargestGate)), broadcast(-0x1.715476p+0f)));
+  constexpr float kLog2E = 0x1.715476p+0f;
+  return scaled_exp2(at_least(mul(a, broadcast(-kLog2E)), broadcast(-kLog2E * kLargestGate)));
 }
 
 template <typename Format> void swiglu(const SwigluJob& job, int64_t begin, int64_t end) {
@@ -25,7 +26,7 @@ template <typename Format> void swiglu(const SwigluJob& job, int64_t begin, int6
     const auto* const factor = gate + length;
     map_row(Format{}, static_cast<Element*>(job.out) + row * length, length, [=](int64_t i, auto count) {
       const F32 a = at_least(load(Format{}, gate + i, count), broadcast(-kLargestGate));
-      const F32 s = reciprocal(fma(scaled_power(a), broadcast(kExp2Unit), broadcast(1.0f)));
+      const F32 s = short_reciprocal(fma(scaled_power(a), broadcast(kExp2Unit), broadcast(1.0f)));
       return mul(mul(a, s), load(Format{}, factor + i, count));
     });
   }
@@ -42,7 +43,7 @@ template <typename Format> void swiglu_backward(const SwigluJob& job, int64_t be
     map_two_rows(Format{}, out, out + length, length, [=](int64_t i, auto count, F32& of_gate, F32& of_factor) {
       const F32 a = at_least(load(Format{}, gate + i, count), broadcast(-kLargestGate));
       const F32 scaled = scaled_power(a), power = mul(scaled, broadcast(kExp2Unit));
-      const F32 s = reciprocal(fma(scaled, broadcast(kExp2Unit), broadcast(1.0f)));
+      const F32 s = short_reciprocal(fma(scaled, broadcast(kExp2Unit), broadcast(1.0f)));
       const F32 g = load(Format{}, gradient + i, count);
       // Where 1 - s underflows, an infinite gate must not meet it.
       const F32 bounded = at_most(a, broadcast(kLargestGate));
