@@ -12,7 +12,7 @@ constexpr const char* kNames[kNumIsas] = {"portable", "avx2", "avx512", "neon", 
 
 #if defined(__aarch64__)
 // Values of the kernel's interface, which older system headers lack.
-constexpr unsigned long kHwcapSve = 1ul << 22;
+constexpr unsigned long kHwcapSve = 1ul << 22, kHwcapAsimdHp = 1ul << 10;
 constexpr int kPrSveGetVl = 51;
 constexpr int kVectorLengthMask = 0xffff;
 #endif
@@ -51,6 +51,14 @@ int sve_vector_bytes() {
   }
 #endif
   return 0;
+}
+
+bool neon_has_float16() {
+#if defined(__aarch64__)
+  return (getauxval(AT_HWCAP) & kHwcapAsimdHp) != 0;
+#else
+  return false;
+#endif
 }
 
 std::string describe_cpu() {

@@ -6,6 +6,7 @@
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/dropout/dropout.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm_fp16/gemm_fp16.h"
 #include "kernels/norm/norm.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/registry.h"
@@ -27,13 +28,17 @@ namespace mfugaku::kernels {
 #define MFUGAKU_ROWS(Family, name) {Family::kOp, Isa::Portable, &name##_portable}
 #endif
 
-const std::vector<Row>& table() {
-  static const std::vector<Row> rows = {
+namespace {
+
+// CPUs with NEON differ in whether they have arithmetic of float16; those with SVE have it.
+std::vector<Row> list_rows() {
+  std::vector<Row> rows = {
       MFUGAKU_ROWS(ReduceKernels, reduce),
       MFUGAKU_ROWS(CopyKernels, copy),
       MFUGAKU_ROWS(DropoutKernels, dropout),
       MFUGAKU_ROWS(BiasGeluKernels, bias_gelu),
       MFUGAKU_ROWS(GemmKernels, gemm),
+      MFUGAKU_ROWS(GemmFp16Kernels, gemm_fp16),
       MFUGAKU_ROWS(AttentionKernels, attention),
       MFUGAKU_ROWS(NormKernels, norm),
       MFUGAKU_ROWS(SoftmaxKernels, softmax),
@@ -42,6 +47,17 @@ const std::vector<Row>& table() {
       MFUGAKU_ROWS(AdamwKernels, adamw),
       MFUGAKU_ROWS(RopeKernels, rope),
   };
+#if defined(__aarch64__)
+  for (Row& row : rows)
+    if (row.kernels == &gemm_fp16_neon && neon_has_float16()) row.kernels = &gemm_fp16_neon_fp16;
+#endif
+  return rows;
+}
+
+}  // namespace
+
+const std::vector<Row>& table() {
+  static const std::vector<Row> rows = list_rows();
   return rows;
 }
 

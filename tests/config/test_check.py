@@ -64,6 +64,8 @@ BAD = {
     "universal of Megatron": (1, ["deepspeed.load_universal=true"], "engine is megatron", "deepspeed.load_universal"),
     "universal ZeRO 3 with TP": (2, ["engine=deepspeed", "deepspeed.zero_stage=3", "deepspeed.load_universal=true",
                                      f"{TP}=2"], "zero_stage 3 and tensor", "deepspeed.load_universal"),
+    "float16 products": (1, ["kernels.matmul=fp16_native", "train.precision=bf16"],
+                         "kernels.matmul is fp16_native and train.precision is bf16", "kernels.matmul"),
     "grad overlap": (2, ["parallel.overlap_param_gather=true", "parallel.use_distributed_optimizer=true"],
                      "overlap_grad_reduce", "parallel.overlap_param_gather"),
     "recompute method": (1, ["recompute.recompute_method=block"], "recompute_granularity None",
