@@ -61,6 +61,13 @@ def has_float16_arithmetic() -> bool:
     return not {"asimdhp", "sve"}.isdisjoint(find_instruction_sets(platform.machine(), set()))
 
 
+def has_bfloat16_products() -> bool:
+    """Return whether the kernels of bfloat16 products run on BF16 instructions here: Arm's FEAT_BF16, in SVE if it is
+    there."""
+    have = set(find_instruction_sets(platform.machine(), set()))
+    return "bf16" in have and ("svebf16" in have or "sve" not in have)
+
+
 def check_processor() -> None:
     """Refuse a processor on which loading torch ends the process with an illegal instruction.
 

@@ -30,6 +30,15 @@ def test_instruction_sets_come_from_the_auxiliary_vector_on_arm(monkeypatch):
     assert processor.find_instruction_sets("x86_64", {"sse2", "fma", "avx2"}) == ["avx2", "fma"]
 
 
+def test_bfloat16_products_are_those_of_arm(monkeypatch):
+    words = dict(A64FX)
+    pretend(monkeypatch, words)
+    assert not processor.has_bfloat16_products()
+    for words[16], words[26], has in ((1 << 1, 1 << 14, True), (1 << 22, 1 << 14, False),
+                                      (1 << 22, 1 << 12 | 1 << 14, True)):
+        assert processor.has_bfloat16_products() is has
+
+
 def test_float16_arithmetic_is_that_of_sve_or_of_neon(monkeypatch):
     words = dict(A64FX)
     pretend(monkeypatch, words)

@@ -6,6 +6,7 @@
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/dropout/dropout.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm_bf16/gemm_bf16.h"
 #include "kernels/gemm_fp16/gemm_fp16.h"
 #include "kernels/norm/norm.h"
 #include "kernels/reduce/reduce.h"
@@ -30,7 +31,7 @@ namespace mfugaku::kernels {
 
 namespace {
 
-// CPUs with NEON differ in whether they have arithmetic of float16; those with SVE have it.
+// CPUs of one instruction set differ in whether they have arithmetic of halves; SVE has that of float16 always.
 std::vector<Row> list_rows() {
   std::vector<Row> rows = {
       MFUGAKU_ROWS(ReduceKernels, reduce),
@@ -39,6 +40,7 @@ std::vector<Row> list_rows() {
       MFUGAKU_ROWS(BiasGeluKernels, bias_gelu),
       MFUGAKU_ROWS(GemmKernels, gemm),
       MFUGAKU_ROWS(GemmFp16Kernels, gemm_fp16),
+      MFUGAKU_ROWS(GemmBf16Kernels, gemm_bf16),
       MFUGAKU_ROWS(AttentionKernels, attention),
       MFUGAKU_ROWS(NormKernels, norm),
       MFUGAKU_ROWS(SoftmaxKernels, softmax),
@@ -48,8 +50,11 @@ std::vector<Row> list_rows() {
       MFUGAKU_ROWS(RopeKernels, rope),
   };
 #if defined(__aarch64__)
-  for (Row& row : rows)
+  for (Row& row : rows) {
     if (row.kernels == &gemm_fp16_neon && neon_has_float16()) row.kernels = &gemm_fp16_neon_fp16;
+    if (row.kernels == &gemm_bf16_neon && neon_has_bfloat16()) row.kernels = &gemm_bf16_neon_bf16;
+    if (row.kernels == &gemm_bf16_sve && sve_has_bfloat16()) row.kernels = &gemm_bf16_sve_bf16;
+  }
 #endif
   return rows;
 }

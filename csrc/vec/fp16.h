@@ -18,7 +18,7 @@
 // flushes those of float32 does no harm.
 #pragma once
 
-#include "vec/vec.h"
+#include "vec/odd.h"
 
 namespace mfugaku::vec {
 namespace {
@@ -41,35 +41,26 @@ MFUGAKU_INLINE F16 broadcast16(const uint16_t* p) {
   return {broadcast(value), broadcast(value)};
 }
 
-constexpr uint32_t kSign = 0x80000000u, kInfinity = 0x7f800000u;
-
 // The nearest float16 of sum + rest, where sum is the float32 nearest to that.
 inline F32 nearest16(F32 sum, F32 rest) {
-  const U32 bits = as_u32(sum), one = broadcast(1u);
-  // An even last bit with a rest goes one step its way and is odd then: never half way between two float16, for which
-  // float32 has the bits (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using
-  // rounding to odd", 2008).
-  const Mask is_odd = not_below(shift_left<31>(bits), one), has_rest = not_below(shift_left<1>(as_u32(rest)), one);
-  const Mask is_less = not_below(exclusive_or(as_u32(rest), bits), broadcast(kSign));
-  const F32 moved = choose(is_less, as_f32(add(bits, broadcast(0xffffffffu))), as_f32(add(bits, one)));
-  const F32 odd = choose(is_odd, sum, choose(has_rest, moved, sum));
+  const U32 bits = as_u32(sum);
+  const F32 odd = round_to_odd(sum, rest);
   // Adding 1.5 times 2^13 of its own power of two leaves 11 bits, or those of a subnormal.
   const U32 twice = shift_left<1>(as_u32(odd));
   const F32 power = at_least(as_f32(shift_left<23>(shift_right<24>(twice))), broadcast(0x1p-14f));
   const F32 large = mul(power, broadcast(0x1.8p13f));
   const U32 magnitude = shift_right<1>(shift_left<1>(as_u32(sub(add(odd, large), large))));
   const Mask overflows = not_below(twice, broadcast(2 * 0x477ff000u));  // 65520
-  const F32 finite_or_not = choose(overflows, as_f32(broadcast(kInfinity)), as_f32(magnitude));
+  const F32 finite_or_not = choose(overflows, as_f32(broadcast(0x7f800000u)), as_f32(magnitude));
   const U32 sign = shift_left<31>(shift_right<31>(bits));
-  const Mask is_special = not_below(shift_left<1>(bits), broadcast(2 * kInfinity));  // infinite, or none
+  const Mask is_special = not_below(shift_left<1>(bits), broadcast(0xff000000u));  // infinite, or none
   return choose(is_special, sum, as_f32(exclusive_or(as_u32(finite_or_not), sign)));
 }
 
-// float32 has the product of two float16 exactly, and what a sum loses too (Knuth, "The Art of Computer Programming",
-// volume 2, section 4.2.2).
+// float32 has the product of two float16 exactly.
 inline F32 fma16(F32 a, F32 b, F32 c) {
-  const F32 product = mul(a, b), sum = add(product, c), of_c = sub(sum, product);
-  return nearest16(sum, add(sub(product, sub(sum, of_c)), sub(c, of_c)));
+  const F32 product = mul(a, b), sum = add(product, c);
+  return nearest16(sum, rest_of_sum(product, c, sum));
 }
 
 // A sum of two float16 that was rounded to float32 before still gives the nearest float16 (Figueroa, "When is double

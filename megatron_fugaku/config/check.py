@@ -178,9 +178,10 @@ def check_engine(config: RunConfig) -> None:
 def check_kernels(config: RunConfig) -> None:
     """Check that chosen kernels are for the precision of the run."""
     precision = config.train.precision
-    if config.kernels.matmul == "fp16_native" and precision != "fp16":
-        raise ConfigError(f"kernels.matmul is fp16_native and train.precision is {precision}",
-                          "it multiplies matrices of float16 alone, and this run has none",
+    needed = {"fp16_native": "fp16", "bf16_native": "bf16"}.get(config.kernels.matmul, precision)
+    if precision != needed:
+        raise ConfigError(f"kernels.matmul is {config.kernels.matmul} and train.precision is {precision}",
+                          f"it multiplies matrices of {needed} alone, and this run has none",
                           "choose auto or kernel", "kernels.matmul")
 
 

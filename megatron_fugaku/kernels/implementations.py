@@ -1,8 +1,8 @@
 """Which implementation of each operator runs: a compiled kernel, or the reference in torch's own operators.
 
 ``auto`` takes the kernel wherever it was built, except where :data:`TORCH_IS_FASTER` says that torch was measured to be
-faster. :data:`FP16_NATIVE`, which is less accurate, runs only where it is asked for. This module imports no torch, so
-that a configuration can be checked without it.
+faster. Those of :data:`NATIVE`, of other bits or less accurate, run only where they are asked for. This module imports
+no torch, so that a configuration can be checked without it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ OPERATORS = ("adamw", "attention", "bias_gelu", "cast", "cross_entropy", "dropou
              "norm", "rope", "softmax", "swiglu")
 
 AUTO, KERNEL, REFERENCE = "auto", "kernel", "reference"
-#: Products of float16 added up in float16: see :mod:`megatron_fugaku.kernels.matmul`. Other types have ``auto``.
-FP16_NATIVE = "fp16_native"
+#: Products of one dtype by arithmetic of its own, see :mod:`megatron_fugaku.kernels.matmul`; other types have ``auto``.
+FP16_NATIVE, BF16_NATIVE = "fp16_native", "bf16_native"
+NATIVE = {FP16_NATIVE: "float16", BF16_NATIVE: "bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def set_implementations(kernels: str | Mapping[str, str]) -> None:
 
     Args:
         kernels: ``auto``, ``reference``, or {operator: ``auto`` | ``kernel`` | ``reference``}; operators that are not
-            named keep ``auto``. ``matmul`` may be ``fp16_native`` too.
+            named keep ``auto``. ``matmul`` may be one of ``NATIVE`` too.
 
     Raises:
         ValueError: an operator or an implementation that there is none of.
@@ -70,7 +71,7 @@ def set_implementations(kernels: str | Mapping[str, str]) -> None:
     for operator, implementation in wanted.items():
         if operator not in OPERATORS:
             raise ValueError(f"there is no operator {operator!r}; there are {', '.join(OPERATORS)}")
-        known = (AUTO, KERNEL, REFERENCE, *((FP16_NATIVE,) if operator == "matmul" else ()))
+        known = (AUTO, KERNEL, REFERENCE, *(NATIVE if operator == "matmul" else ()))
         if implementation not in known:
             raise ValueError(f"{implementation!r} is none of {', '.join(known)}")
     _chosen.update(wanted)
@@ -86,12 +87,13 @@ def _where_torch_is_faster(operator: str, dtype: str) -> str | None:
 
 def _chosen_for(operator: str, dtype: str) -> str:
     chosen = _chosen[operator]
-    return AUTO if chosen == FP16_NATIVE and dtype != "float16" else chosen
+    return AUTO if NATIVE.get(chosen, dtype) != dtype else chosen
 
 
-def adds_up_in_float16(dtype: str) -> bool:
-    """Return whether products of matrices of a dtype, named without ``torch.``, are to be added up in float16."""
-    return _chosen_for("matmul", dtype) == FP16_NATIVE
+def choose_native(dtype: str) -> str | None:
+    """Return which of :data:`NATIVE` products of a dtype, named without ``torch.``, are to be; None: none of them."""
+    chosen = _chosen_for("matmul", dtype)
+    return chosen if chosen in NATIVE else None
 
 
 def prefers_kernel(operator: str, dtype: str) -> bool:
@@ -102,7 +104,7 @@ def prefers_kernel(operator: str, dtype: str) -> bool:
         dtype: torch's name without ``torch.``, such as ``bfloat16``.
     """
     chosen = _chosen_for(operator, dtype)
-    return chosen in (KERNEL, FP16_NATIVE) or (chosen == AUTO and _where_torch_is_faster(operator, dtype) is None)
+    return chosen in (KERNEL, *NATIVE) or (chosen == AUTO and _where_torch_is_faster(operator, dtype) is None)
 
 
 def explain_implementation(operator: str, dtype: str, isa: str | None) -> str:

@@ -9,6 +9,10 @@ A64FX that takes 0.53 to 0.59 of float32's cycles, by a model of it. Against flo
 mean zero have a root mean square of 0.09 % of that of the result (0.02 % where float32 sums are rounded to float16),
 whatever the depth, and are at most 1.75 % of the sum of the products' magnitudes; sums of 128 products beyond 65504 are
 infinite. The gradients, whose products may be too small for float16, keep float32 sums.
+
+Where it is ``bf16_native``, products of bfloat16 run on Arm's BF16 instructions, with float32 sums of other bits, as
+``csrc/kernels/gemm_bf16/gemm_bf16.h`` has it: rounded to odd, and at most depth * 2^-23 of the sum of the products'
+magnitudes off. A64FX has none; Neoverse V1 and V2 have.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from collections.abc import Callable
 import torch
 
 from megatron_fugaku.kernels.extension import define_operator, runs_kernel
-from megatron_fugaku.kernels.implementations import adds_up_in_float16
+from megatron_fugaku.kernels.implementations import BF16_NATIVE, FP16_NATIVE, choose_native
 
 #: Below so many rows or columns packing costs more than it gains.
 _LEAST_SIDE = 4
@@ -39,6 +43,13 @@ def float16_operator() -> Callable[..., None] | None:
     return define_operator("gemm_fp16", lambda a, b, out, alpha, accumulate: None)
 
 
+@functools.cache
+def bfloat16_operator() -> Callable[..., None] | None:
+    """Return ``mfugaku::gemm_bf16``, as :func:`operator` but for bfloat16 alone and by BF16 instructions. It runs on
+    every CPU, and slowly on those without them."""
+    return define_operator("gemm_bf16", lambda a, b, out, alpha, accumulate: None)
+
+
 def reference(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor, alpha: float, accumulate: bool) -> None:
     """What the operator computes, in plain torch and float32 sums."""
     product = alpha * (a.to(torch.float32) @ b.to(torch.float32))
@@ -48,8 +59,10 @@ def reference(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor, alpha: float,
 def _kernel_for(a: torch.Tensor, b: torch.Tensor, of_gradient: bool) -> Callable[..., None] | None:
     if not runs_kernel("matmul", a, b) or min(a.shape[-2], b.shape[-1]) < _LEAST_SIDE:
         return None
-    in_float16 = not of_gradient and adds_up_in_float16(str(a.dtype).removeprefix("torch."))
-    return float16_operator() if in_float16 else operator()
+    native = choose_native(str(a.dtype).removeprefix("torch."))
+    if native == BF16_NATIVE:
+        return bfloat16_operator()
+    return float16_operator() if native == FP16_NATIVE and not of_gradient else operator()
 
 
 def multiply_into(out: torch.Tensor, a: torch.Tensor, b: torch.Tensor, accumulate: bool = False,
@@ -60,7 +73,7 @@ def multiply_into(out: torch.Tensor, a: torch.Tensor, b: torch.Tensor, accumulat
         out: [..., M, N], of the dtype of ``a`` or float32; contiguous along one of both. It overlaps neither.
         a, b: [..., M, K] and [..., K, N] of one dtype, with the same leading dimensions: none or one.
         accumulate: add.
-        of_gradient: one of them is a gradient: with float32 sums whatever was chosen.
+        of_gradient: one of them is a gradient, which float16 is too narrow for.
     """
     run = _kernel_for(a, b, of_gradient)
     if run is not None:

@@ -66,6 +66,8 @@ BAD = {
                                      f"{TP}=2"], "zero_stage 3 and tensor", "deepspeed.load_universal"),
     "float16 products": (1, ["kernels.matmul=fp16_native", "train.precision=bf16"],
                          "kernels.matmul is fp16_native and train.precision is bf16", "kernels.matmul"),
+    "bfloat16 products": (1, ["kernels.matmul=bf16_native"],
+                          "kernels.matmul is bf16_native and train.precision is fp32", "kernels.matmul"),
     "grad overlap": (2, ["parallel.overlap_param_gather=true", "parallel.use_distributed_optimizer=true"],
                      "overlap_grad_reduce", "parallel.overlap_param_gather"),
     "recompute method": (1, ["recompute.recompute_method=block"], "recompute_granularity None",
