@@ -80,16 +80,16 @@ TEST_CASE("products by BF16 instructions are pairs of products added and rounded
   MESSAGE("BF16 instructions: NEON ", neon_has_bfloat16(), ", SVE ", sve_has_bfloat16());
   for_every_isa<GemmBf16Kernels>([](const std::string& isa, const GemmBf16Kernels& kernels) {
     Random random(9);
-    for (const Shape& shape : kShapes)
-      for (int layout = 0; layout < 4; ++layout)
-        check_case(random,
-                   {shape, random.bits() % 2 == 0 ? Storage::BFloat16 : Storage::Float32, (layout & 1) != 0,
-                    (layout & 2) != 0, random.bits() % 2 == 0, random.bits() % 2 == 0 ? 1.0f : 0.3f,
-                    static_cast<int64_t>(random.bits() % 3)},
-                   isa, kernels.gemm);
+    const auto check = [&](const Shape& shape, int layout) {
+      check_case(random,
+                 {shape, random.bits() % 2 == 0 ? Storage::BFloat16 : Storage::Float32, (layout & 1) != 0,
+                  (layout & 2) != 0, random.bits() % 2 == 0, random.bits() % 2 == 0 ? 1.0f : 0.3f,
+                  static_cast<int64_t>(random.bits() % 3)},
+                 isa, kernels.gemm);
+    };
+    for (const Shape& shape : kShapes) check(shape, static_cast<int>(random.bits() % 4));
     for (int64_t depth = 1; depth <= 9; ++depth)
-      check_case(random, {{2, 9, 26, depth}, Storage::Float32, false, depth % 2 == 0, false, 1.0f, 1}, isa,
-                 kernels.gemm);
+      for (int layout = 0; layout < 4; ++layout) check({2, 9, 26, depth}, layout);
   });
 }
 
