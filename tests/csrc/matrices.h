@@ -78,6 +78,9 @@ struct Scattered {
   }
 };
 
+// Whether an emulator adds up so many products one by one, the slow way, in a moment.
+inline bool is_small(const Shape& s) { return s.batches * s.rows * s.columns * s.depth <= 75000; }
+
 inline const Shape kShapes[] = {{1, 1, 1, 1},   {1, 8, 48, 16},   {2, 7, 47, 15},   {2, 9, 49, 17},   {3, 4, 24, 8},
                          {1, 5, 25, 33}, {1, 16, 96, 256}, {1, 17, 13, 257}, {2, 11, 50, 520}, {1, 33, 144, 64},
                          {1, 3, 2, 300}, {1, 64, 1, 5},    {1, 1, 100, 40},  {0, 4, 4, 4},     {1, 0, 4, 4},

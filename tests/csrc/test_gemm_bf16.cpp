@@ -87,7 +87,8 @@ TEST_CASE("products by BF16 instructions are pairs of products added and rounded
                   static_cast<int64_t>(random.bits() % 3)},
                  isa, kernels.gemm);
     };
-    for (const Shape& shape : kShapes) check(shape, static_cast<int>(random.bits() % 4));
+    for (const Shape& shape : kShapes)
+      if (is_small(shape)) check(shape, static_cast<int>(random.bits() % 4));
     for (int64_t depth = 1; depth <= 9; ++depth)
       for (int layout = 0; layout < 4; ++layout) check({2, 9, 26, depth}, layout);
   });

@@ -86,8 +86,8 @@ void check_case(Random& random, const Case& c, const std::string& isa, const Gem
 
 // Depths around those of chains, blocks and slices; widths around panels of every vector length.
 const Shape kDeepShapes[] = {{1, 1, 1, 31},  {1, 1, 2, 32},   {1, 9, 5, 33},    {1, 2, 7, 63},    {1, 3, 6, 64},
-                             {1, 8, 23, 65}, {1, 8, 24, 96},  {1, 8, 25, 97},   {1, 1, 95, 127},  {1, 8, 96, 128},
-                             {1, 2, 97, 129}, {1, 3, 49, 160}, {1, 4, 191, 193}, {1, 2, 47, 255},  {1, 10, 12, 257},
+                             {1, 8, 23, 65}, {1, 8, 24, 96},  {1, 8, 25, 97},   {1, 1, 95, 127},  {1, 4, 96, 128},
+                             {1, 2, 97, 129}, {1, 3, 49, 160}, {1, 2, 191, 193}, {1, 2, 47, 255},  {1, 10, 12, 257},
                              {1, 2, 9, 513}};
 
 uint16_t any_half(Random& random) {
@@ -151,8 +151,9 @@ TEST_CASE("products in float16 have the bits that their order of sums gives, on 
                  isa, kernels);
     };
     for (const Shape& shape : kDeepShapes) check(shape, static_cast<int>(random.bits() % 4));
-    for (const Shape& shape : kShapes) check(shape, static_cast<int>(random.bits() % 4));
-    for (int layout = 0; layout < 4; ++layout) check({2, 19, 77, 130}, layout);
+    for (const Shape& shape : kShapes)
+      if (is_small(shape)) check(shape, static_cast<int>(random.bits() % 4));
+    for (int layout = 0; layout < 4; ++layout) check({2, 9, 26, 35}, layout);
   });
 }
 
@@ -167,13 +168,22 @@ TEST_CASE("products in float16 of any numbers: ties, subnormals, infinities, non
 }
 
 TEST_CASE("products in float16 are as far from float64 as gemm_fp16.h says") {
-  const int64_t rows = 8, columns = 48, depth = 5184;
-  for_every_isa<GemmFp16Kernels>([](const std::string& isa, const GemmFp16Kernels& kernels) {
+  const int64_t rows = 8, columns = 24, depth = 5184;
+  Random random(8);
+  const auto draw = [&](int64_t count, double size) {
+    std::vector<uint16_t> halves(static_cast<size_t>(count));
+    for (uint16_t& half : halves) half = kFloat16.nearest(random.between(-size, size));
+    return halves;
+  };
+  const auto values_of = [](const std::vector<uint16_t>& halves) {
+    std::vector<double> values;
+    for (const uint16_t half : halves) values.push_back(kFloat16.value(half));
+    return values;
+  };
+  const std::vector<uint16_t> a = draw(rows * depth, 1), b = draw(columns * depth, 0.05);
+  const std::vector<double> values_a = values_of(a), values_b = values_of(b);
+  for_every_isa<GemmFp16Kernels>([&](const std::string& isa, const GemmFp16Kernels& kernels) {
     CAPTURE(isa);
-    Random random(8);
-    std::vector<uint16_t> a(rows * depth), b(columns * depth);
-    for (uint16_t& half : a) half = kFloat16.nearest(random.between(-1, 1));
-    for (uint16_t& half : b) half = kFloat16.nearest(random.between(-0.05, 0.05));
     std::vector<float> out(rows * columns);
     const GemmProblem problem = {1,
                                  rows,
@@ -195,7 +205,7 @@ TEST_CASE("products in float16 are as far from float64 as gemm_fp16.h says") {
       for (int64_t column = 0; column < columns; ++column) {
         double exact = 0, magnitudes = 0;
         for (int64_t k = 0; k < depth; ++k) {
-          const double product = kFloat16.value(a[row * depth + k]) * kFloat16.value(b[column * depth + k]);
+          const double product = values_a[row * depth + k] * values_b[column * depth + k];
           exact += product;
           magnitudes += std::fabs(product);
         }
