@@ -52,7 +52,10 @@ KERNEL_FLAGS = {
     "_avx2": ("x86_64", "-mavx2 -mfma -mf16c"),
     "_avx512": ("x86_64", "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c"),
     "_neon": ("aarch64", ""),
+    "_neon_fp16": ("aarch64", "-march=armv8.2-a+fp16"),
+    "_neon_bf16": ("aarch64", "-march=armv8.2-a+bf16"),
     "_sve": ("aarch64", "-march=armv8.2-a+sve"),
+    "_sve_bf16": ("aarch64", "-march=armv8.2-a+sve+bf16"),
 }
 COMMON_FLAGS = f"-O3 -g0 -Wall -fPIC -fvisibility=hidden -pthread -I{shlex.quote(str(CSRC))}"
 KERNEL_COMMON = "-std=c++17 -ffp-contract=off"

@@ -7,6 +7,8 @@ STABLE_TORCH_LIBRARY(mfugaku, m) {
   m.def("bias_gelu(Tensor x, Tensor? bias, bool exact) -> Tensor");
   m.def("bias_gelu_backward(Tensor gradient, Tensor x, Tensor? bias, bool exact) -> Tensor");
   m.def("gemm(Tensor a, Tensor b, Tensor(a!) out, float alpha, bool accumulate) -> ()");
+  m.def("gemm_fp16(Tensor a, Tensor b, Tensor(a!) out, float alpha, bool accumulate) -> ()");
+  m.def("gemm_bf16(Tensor a, Tensor b, Tensor(a!) out, float alpha, bool accumulate) -> ()");
   m.def(
       "attention(Tensor query, Tensor key, Tensor value, float scale, bool is_causal, float p, int seed, int offset, "
       "int first_head, int heads_of_model) -> (Tensor, Tensor)");
@@ -47,6 +49,8 @@ STABLE_TORCH_LIBRARY_IMPL(mfugaku, CPU, m) {
   m.impl("attention", TORCH_BOX(&mfugaku::ops::attention));
   m.impl("attention_backward", TORCH_BOX(&mfugaku::ops::attention_backward));
   m.impl("gemm", TORCH_BOX(&mfugaku::ops::gemm));
+  m.impl("gemm_fp16", TORCH_BOX(&mfugaku::ops::gemm_fp16));
+  m.impl("gemm_bf16", TORCH_BOX(&mfugaku::ops::gemm_bf16));
   m.impl("norm", TORCH_BOX(&mfugaku::ops::norm));
   m.impl("norm_residual", TORCH_BOX(&mfugaku::ops::norm_residual));
   m.impl("norm_residual_backward", TORCH_BOX(&mfugaku::ops::norm_residual_backward));

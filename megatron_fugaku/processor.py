@@ -14,8 +14,8 @@ from megatron_fugaku.errors import EnvironmentError
 X86_ISA = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16")
 # Word of the auxiliary vector and bit of each: arch/arm64/include/uapi/asm/hwcap.h of Linux.
 _AT_HWCAP, _AT_HWCAP2 = 16, 26
-ARM_ISA = {"asimd": (_AT_HWCAP, 1), "sve": (_AT_HWCAP, 22), "sve2": (_AT_HWCAP2, 1), "bf16": (_AT_HWCAP2, 14),
-           "i8mm": (_AT_HWCAP2, 13), "svebf16": (_AT_HWCAP2, 12)}
+ARM_ISA = {"asimd": (_AT_HWCAP, 1), "asimdhp": (_AT_HWCAP, 10), "sve": (_AT_HWCAP, 22), "sve2": (_AT_HWCAP2, 1),
+           "bf16": (_AT_HWCAP2, 14), "i8mm": (_AT_HWCAP2, 13), "svebf16": (_AT_HWCAP2, 12)}
 _ATOMICS = (_AT_HWCAP, 8)
 
 
@@ -54,6 +54,18 @@ def find_instruction_sets(machine: str, flags: set[str]) -> list[str]:
     if machine == "aarch64":
         return [name for name, where in ARM_ISA.items() if _has(*where)]
     return [name for name in X86_ISA if name in flags]
+
+
+def has_float16_arithmetic() -> bool:
+    """Return whether the kernels of float16 products run on float16 arithmetic here: SVE, or NEON's FEAT_FP16."""
+    return not {"asimdhp", "sve"}.isdisjoint(find_instruction_sets(platform.machine(), set()))
+
+
+def has_bfloat16_products() -> bool:
+    """Return whether the kernels of bfloat16 products run on BF16 instructions here: Arm's FEAT_BF16, in SVE if it is
+    there."""
+    have = set(find_instruction_sets(platform.machine(), set()))
+    return "bf16" in have and ("svebf16" in have or "sve" not in have)
 
 
 def check_processor() -> None:

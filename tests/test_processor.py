@@ -12,7 +12,7 @@ from megatron_fugaku import processor
 from megatron_fugaku.errors import EnvironmentError
 
 # An A64FX's words of the auxiliary vector, AT_HWCAP (16) and AT_HWCAP2 (26), as Linux's arm64 hwcap.h numbers the bits.
-A64FX = {16: 1 << 1 | 1 << 8 | 1 << 22, 26: 0}
+A64FX = {16: 1 << 1 | 1 << 8 | 1 << 10 | 1 << 22, 26: 0}
 
 
 def pretend(monkeypatch, words: dict[int, int]) -> None:
@@ -23,10 +23,30 @@ def pretend(monkeypatch, words: dict[int, int]) -> None:
 def test_instruction_sets_come_from_the_auxiliary_vector_on_arm(monkeypatch):
     words = dict(A64FX)
     pretend(monkeypatch, words)
-    assert processor.find_instruction_sets("aarch64", {"avx2"}) == ["asimd", "sve"]
+    assert processor.find_instruction_sets("aarch64", {"avx2"}) == ["asimd", "asimdhp", "sve"]
     words[26] = 1 << 1 | 1 << 12 | 1 << 13 | 1 << 14
-    assert processor.find_instruction_sets("aarch64", set()) == ["asimd", "sve", "sve2", "bf16", "i8mm", "svebf16"]
+    assert processor.find_instruction_sets("aarch64", set()) == ["asimd", "asimdhp", "sve", "sve2", "bf16", "i8mm",
+                                                                         "svebf16"]
     assert processor.find_instruction_sets("x86_64", {"sse2", "fma", "avx2"}) == ["avx2", "fma"]
+
+
+def test_bfloat16_products_are_those_of_arm(monkeypatch):
+    words = dict(A64FX)
+    pretend(monkeypatch, words)
+    assert not processor.has_bfloat16_products()
+    for words[16], words[26], has in ((1 << 1, 1 << 14, True), (1 << 22, 1 << 14, False),
+                                      (1 << 22, 1 << 12 | 1 << 14, True)):
+        assert processor.has_bfloat16_products() is has
+
+
+def test_float16_arithmetic_is_that_of_sve_or_of_neon(monkeypatch):
+    words = dict(A64FX)
+    pretend(monkeypatch, words)
+    for bits, has in ((1 << 1, False), (1 << 1 | 1 << 10, True), (1 << 1 | 1 << 22, True)):
+        words[16] = bits
+        assert processor.has_float16_arithmetic() is has
+    monkeypatch.setattr(processor.platform, "machine", lambda: "x86_64")
+    assert not processor.has_float16_arithmetic()
 
 
 def test_features_are_flags_and_vendor_of_the_first_cpu(monkeypatch, tmp_path):

@@ -36,6 +36,9 @@ struct Case {
   int64_t num_units;
   int64_t num_bytes;  // the least that has to come from memory and go there
   std::function<Run(int64_t num_threads)> prepare;  // with all memory that it takes
+  // Where a kernel is less accurate than float32: the root mean square of its errors against float64, for random
+  // numbers and in multiples of that of the results.
+  std::function<double()> measure_error = nullptr;
 };
 
 // What it declares: small shapes in all types, which cost an emulator little, or the whole ones of the 13B model on 6

@@ -1,5 +1,9 @@
+#include <cmath>
+
 #include "bench/case.h"
 #include "kernels/gemm/gemm_run.h"
+#include "kernels/gemm_fp16/gemm_fp16_run.h"
+#include "vec/half.h"
 
 namespace mfugaku::bench {
 namespace {
@@ -28,12 +32,13 @@ GemmOperand head_operand(const void* data, Storage storage, int64_t heads, int64
   return {data, storage, width, transposed ? 1 : row, transposed ? row : 1};
 }
 
-Case make_case(const std::string& dtype, const Product& of, bool of_heads) {
+template <typename Kernels, typename Plan>
+Case make_case_of(const std::string& dtype, const Product& of, bool of_heads) {
   const int64_t flops = 2 * of.batches * of.rows * of.columns * of.depth;
   const int64_t size_a = of.batches * of.rows * of.depth, size_b = of.batches * of.depth * of.columns;
   const int64_t size_c = of.batches * of.rows * of.columns;
   const std::string variant = (of_heads ? "heads " : "") + of.form;
-  return {"gemm", variant, dtype, {of.batches, of.rows, of.columns, of.depth}, "flop", flops,
+  return {Kernels::kOp, variant, dtype, {of.batches, of.rows, of.columns, of.depth}, "flop", flops,
           bytes_of(dtype) * (size_a + size_b + size_c), [=](int64_t) -> Run {
             const auto a = make_values(size_a, dtype), b = make_values(size_b, dtype), c = make_values(size_c, dtype);
             const Storage storage = storage_of(dtype);
@@ -55,13 +60,63 @@ Case make_case(const std::string& dtype, const Product& of, bool of_heads) {
             problem.out_batch_stride = of.rows * of.columns;
             problem.out_row_stride = of.columns;
             problem.alpha = 1.0f;
-            const auto& found = kernels_of<kernels::GemmKernels>();
-            const auto floats = make_array<float>(kernels::GemmPlan(found, problem).workspace());
+            const auto& found = kernels_of<Kernels>();
+            const auto floats = make_array<float>(Plan(found, problem).workspace());
             return [=, &found](const Parallel& parallel) {
               (void)a, (void)b, (void)c;
-              kernels::GemmPlan(found, problem).run(floats.get(), parallel);
+              Plan(found, problem).run(floats.get(), parallel);
             };
           }};
+}
+
+Case make_case(const std::string& dtype, const Product& of, bool of_heads) {
+  return make_case_of<kernels::GemmKernels, kernels::GemmPlan>(dtype, of, of_heads);
+}
+
+// Of products as deep as the 13B model's deepest, of numbers around zero.
+double measure_fp16_error() {
+  const int64_t rows = 8, columns = 96, depth = 5184;
+  uint64_t state = 1;
+  const auto draw = [&state](double size) {
+    state = state * 6364136223846793005ull + 1442695040888963407ull;
+    return vec::float_to_float16(static_cast<float>(size * (static_cast<double>(state >> 11) * 0x1p-52 - 1)));
+  };
+  std::vector<uint16_t> a(static_cast<std::size_t>(rows * depth)), b(static_cast<std::size_t>(columns * depth));
+  std::generate(a.begin(), a.end(), [&] { return draw(2); });
+  std::generate(b.begin(), b.end(), [&] { return draw(0.04); });
+  std::vector<float> out(static_cast<std::size_t>(rows * columns));
+  GemmProblem problem = {};
+  problem.batches = 1;
+  problem.rows = rows;
+  problem.columns = columns;
+  problem.depth = depth;
+  problem.a = operand(a.data(), Storage::Float16, rows, depth, false);
+  problem.b = operand(b.data(), Storage::Float16, depth, columns, true);
+  problem.out = out.data();
+  problem.out_storage = Storage::Float32;
+  problem.out_row_stride = columns;
+  problem.alpha = 1.0f;
+  const kernels::GemmFp16Plan plan(kernels_of<kernels::GemmFp16Kernels>(), problem);
+  const auto floats = make_array<float>(plan.workspace());
+  plan.run(floats.get(), [](int64_t count, int64_t, const auto& body) { body(0, count); });
+  double of_errors = 0, of_results = 0;
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t column = 0; column < columns; ++column) {
+      double exact = 0;
+      for (int64_t k = 0; k < depth; ++k)
+        exact += static_cast<double>(vec::float16_to_float(a[row * depth + k])) *
+                 vec::float16_to_float(b[column * depth + k]);
+      of_errors += (out[row * columns + column] - exact) * (out[row * columns + column] - exact);
+      of_results += exact * exact;
+    }
+  return std::sqrt(of_errors / of_results);
+}
+
+// With float16 arithmetic.
+Case make_fp16_case(const Product& of) {
+  Case made = make_case_of<kernels::GemmFp16Kernels, kernels::GemmFp16Plan>("float16", of, false);
+  if (of.form == "nt") made.measure_error = measure_fp16_error;
+  return made;
 }
 
 const Declaration declaration([](bool whole) {
@@ -80,6 +135,7 @@ const Declaration declaration([](bool whole) {
   }
   cases.push_back(make_case("bfloat16", {"nt", 1, 288, 288, 256}, false));
   cases.push_back(make_case("float16", {"nt", 1, 288, 288, 256}, false));
+  for (const char* const form : {"nt", "nn", "tn"}) cases.push_back(make_fp16_case({form, 1, 288, 288, 256}));
   return cases;
 });
 

@@ -125,13 +125,15 @@ void run_marked_on_threads(const Run& run, int64_t num_threads) {
   end_region();
 }
 
-void print(const Case& item) {
+void print(const Case& item, bool with_error) {
   std::string shape;
   for (const int64_t length : item.shape) shape += (shape.empty() ? "" : ",") + std::to_string(length);
+  char error[40] = "";
+  if (with_error) std::snprintf(error, sizeof error, ",\"error\":%.3e", item.measure_error());
   std::printf("{\"case\":\"%s\",\"op\":\"%s\",\"variant\":\"%s\",\"dtype\":\"%s\",\"shape\":[%s],\"unit\":\"%s\","
-              "\"num_units\":%" PRId64 ",\"num_bytes\":%" PRId64 ",\"vector_bytes\":%d}\n",
+              "\"num_units\":%" PRId64 ",\"num_bytes\":%" PRId64 ",\"vector_bytes\":%d%s}\n",
               name_of(item).c_str(), item.op.c_str(), item.variant.c_str(), item.dtype.c_str(), shape.c_str(),
-              item.unit.c_str(), item.num_units, item.num_bytes, kernels::sve_vector_bytes());
+              item.unit.c_str(), item.num_units, item.num_bytes, kernels::sve_vector_bytes(), error);
 }
 
 int main(int argc, char** argv) {
@@ -143,7 +145,7 @@ int main(int argc, char** argv) {
     if (!options.lists_only && options.num_threads == 1) run_marked(item.prepare(1));
     if (!options.lists_only && options.num_threads > 1)
       run_marked_on_threads(item.prepare(options.num_threads), options.num_threads);
-    print(item);
+    print(item, !options.lists_only && options.num_threads == 1 && item.measure_error != nullptr);
   }
   if (!found) refuse("no case has such a name; --list prints all");
   return 0;

@@ -19,6 +19,13 @@ bool is_supported(Isa isa);
 // Bytes of an SVE vector of this thread, 0 without SVE.
 int sve_vector_bytes();
 
+// True when this CPU's NEON has arithmetic of float16 (FEAT_FP16).
+bool neon_has_float16();
+
+// True when this CPU's NEON, or SVE, multiplies matrices of bfloat16 (FEAT_BF16).
+bool neon_has_bfloat16();
+bool sve_has_bfloat16();
+
 // One line for people, such as "avx512, avx2, portable" or "sve (512-bit vectors), neon, portable".
 std::string describe_cpu();
 

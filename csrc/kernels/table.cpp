@@ -6,6 +6,8 @@
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/dropout/dropout.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm_bf16/gemm_bf16.h"
+#include "kernels/gemm_fp16/gemm_fp16.h"
 #include "kernels/norm/norm.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/registry.h"
@@ -27,13 +29,18 @@ namespace mfugaku::kernels {
 #define MFUGAKU_ROWS(Family, name) {Family::kOp, Isa::Portable, &name##_portable}
 #endif
 
-const std::vector<Row>& table() {
-  static const std::vector<Row> rows = {
+namespace {
+
+// CPUs of one instruction set differ in whether they have arithmetic of halves; SVE has that of float16 always.
+std::vector<Row> list_rows() {
+  std::vector<Row> rows = {
       MFUGAKU_ROWS(ReduceKernels, reduce),
       MFUGAKU_ROWS(CopyKernels, copy),
       MFUGAKU_ROWS(DropoutKernels, dropout),
       MFUGAKU_ROWS(BiasGeluKernels, bias_gelu),
       MFUGAKU_ROWS(GemmKernels, gemm),
+      MFUGAKU_ROWS(GemmFp16Kernels, gemm_fp16),
+      MFUGAKU_ROWS(GemmBf16Kernels, gemm_bf16),
       MFUGAKU_ROWS(AttentionKernels, attention),
       MFUGAKU_ROWS(NormKernels, norm),
       MFUGAKU_ROWS(SoftmaxKernels, softmax),
@@ -42,6 +49,20 @@ const std::vector<Row>& table() {
       MFUGAKU_ROWS(AdamwKernels, adamw),
       MFUGAKU_ROWS(RopeKernels, rope),
   };
+#if defined(__aarch64__)
+  for (Row& row : rows) {
+    if (row.kernels == &gemm_fp16_neon && neon_has_float16()) row.kernels = &gemm_fp16_neon_fp16;
+    if (row.kernels == &gemm_bf16_neon && neon_has_bfloat16()) row.kernels = &gemm_bf16_neon_bf16;
+    if (row.kernels == &gemm_bf16_sve && sve_has_bfloat16()) row.kernels = &gemm_bf16_sve_bf16;
+  }
+#endif
+  return rows;
+}
+
+}  // namespace
+
+const std::vector<Row>& table() {
+  static const std::vector<Row> rows = list_rows();
   return rows;
 }
 

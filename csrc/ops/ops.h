@@ -34,6 +34,12 @@ Tensor bias_gelu_backward(const Tensor& gradient, const Tensor& x, const std::op
 // `accumulate` alpha must be 1. out must not overlap a or b.
 void gemm(const Tensor& a, const Tensor& b, const Tensor& out, double alpha, bool accumulate);
 
+// The same of float16, in float16: see kernels/gemm_fp16/gemm_fp16.h.
+void gemm_fp16(const Tensor& a, const Tensor& b, const Tensor& out, double alpha, bool accumulate);
+
+// The same of bfloat16, as BF16 instructions have it: see kernels/gemm_bf16/gemm_bf16.h.
+void gemm_bf16(const Tensor& a, const Tensor& b, const Tensor& out, double alpha, bool accumulate);
+
 // Attention, see kernels/attention/attention.h: query [queries, batch, heads, width], key and value [keys, batch, key
 // heads, width] to out like query, and what the backward pass needs beside it: float32 [2, batch * heads, queries].
 // `first_head`: of query among `heads_of_model`.

@@ -74,9 +74,9 @@ build_cpp_tests() {
 # What a processor of this lane is to have, in the words of the C++ tests.
 sve() { echo "sve ($(($1 * 8))-bit vectors), neon, portable"; }
 
-OPS=(tests/kernels/test_{adamw,attention,bias_gelu,cast,cross_entropy,dropout,embedding,grad_norm,matmul,norm,residual_norm,rope,softmax,swiglu}.py)
+OPS=(tests/kernels/test_{adamw,attention,bias_gelu,cast,cross_entropy,dropout,embedding,grad_norm,matmul,matmul_bf16,matmul_fp16,norm,residual_norm,rope,softmax,swiglu}.py)
 # Those that look at every size; what else there is does not depend on the vectors.
-OPS_BY_SIZE=("${OPS[@]}" -k "is_the_reference_to_the_bit or bias_and_residual or within_its_bounds or rounded_once")
+OPS_BY_SIZE=("${OPS[@]}" -k "is_the_reference_to_the_bit or bias_and_residual or within_its_bounds or rounded_once or its_definition_to_the_bit")
 
 declare_emulated_parts() {
     part 1 "installed package on A64FX" run_pytest tests/aarch64/test_installed.py -k "not neoverse"
@@ -90,6 +90,7 @@ declare_emulated_parts() {
     part 1 "C++ kernels, SVE 64 bytes" test_cpp a64fx "$(sve 64)"
     part 1 "C++ kernels, SVE 32 bytes" test_cpp a64fx,sve512=off "$(sve 32)"
     part 1 "C++ kernels, SVE 16 bytes" test_cpp a64fx,sve256=off,sve512=off "$(sve 16)"
+    part 1 "C++ kernels, BF16 instructions" test_cpp max,sve-default-vector-length=32 "$(sve 32)"
     part 1 "C++ kernels, Cortex-A72" test_cpp cortex-a72 "neon, portable"
     part 1 "C++ kernels, Neoverse N1" test_cpp neoverse-n1 "neon, portable"
 }

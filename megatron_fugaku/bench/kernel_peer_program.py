@@ -201,7 +201,7 @@ def heads(shape, dtype, variant) -> Call:
 #: What stock torch has for an op of ours, and the other ops of a layer. An element's shape begins with its rows.
 STOCK = {function.__name__: function for function in (
     adamw, attention, bernoulli, bias_gelu, copy, cross_entropy, dropout, gemm, heads, linear, norm, reduce, rope,
-    softmax, swiglu)}
+    softmax, swiglu)} | {"gemm_fp16": gemm}
 
 
 def first_row(shape: list[int]) -> list[int]:

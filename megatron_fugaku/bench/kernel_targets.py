@@ -20,11 +20,16 @@ MOST_INSTRUCTIONS = {
     ("gemm", "", "float32"): 0.053,
     ("gemm", "", "bfloat16"): 0.060,
     ("gemm", "", "float16"): 0.060,
+    ("gemm_fp16", "", "float16"): 0.030,
     ("attention", "forward", ""): 0.035,
     ("attention", "backward", ""): 0.040,
 }
 #: The least share of the peak of float32, by what LLVM's model says at worst.
 LEAST_SHARE_OF_PEAK = {("gemm", "float32"): 0.95}
+#: How many times fewer cycles products in float16 are to take than those of the same shape in float32, by either bound,
+#: and the most that the root mean square of their errors may be, in multiples of that of the results.
+LEAST_FLOAT16_SPEEDUP = 1.7
+MOST_ERROR = {"gemm_fp16": 0.001}
 #: The most that the busiest of 48 threads may have to do, in multiples of their mean.
 MOST_IMBALANCE = 1.02
 

@@ -19,12 +19,18 @@ from megatron_fugaku.bench.a64fx_counts import Region
 from megatron_fugaku.bench.a64fx_cycles import CLOCK_HZ, FLOPS_PER_CYCLE, MEMORY_BYTES_PER_S, NUM_CORES, Cycles
 from megatron_fugaku.bench.kernel_peers import PeerCount, count_peers, open_arm64_root
 from megatron_fugaku.bench.kernel_score import PASSES, STOCK_CASES, StepTime, add_up, render_score, time_steps
-from megatron_fugaku.bench.kernel_targets import LEAST_SHARE_OF_PEAK, MOST_IMBALANCE, most_instructions
+from megatron_fugaku.bench.kernel_targets import (
+    LEAST_FLOAT16_SPEEDUP,
+    LEAST_SHARE_OF_PEAK,
+    MOST_ERROR,
+    MOST_IMBALANCE,
+    most_instructions,
+)
 from megatron_fugaku.bench.records import Record, render_columns
 from megatron_fugaku.errors import ConfigError, EnvironmentError
 
 BENCHMARK = "kernels"
-ASKED, PEAK, EVEN = "at most", "peak of multiply-adds", "evenly shared"
+ASKED, PEAK, EVEN, WIDE = "at most", "peak of multiply-adds", "evenly shared", "ours in float32"
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,8 @@ class CaseCount:
     """One case of ours.
 
     Attributes:
-        case: as the benchmark's program prints it: its name, op, variant, dtype, shape, unit and numbers.
+        case: as the benchmark's program prints it: its name, op, variant, dtype, shape, unit and numbers; ``error``
+            where it is less accurate than float32, against float64 and in root mean squares.
         region: what was executed for it.
         cycles: of the whole case; None where they were not modelled.
     """
@@ -190,6 +197,7 @@ def list_names(program: Path, *options: str) -> list[str]:
 def compare(outcome: Outcome) -> list[Record]:
     """Return a run's records: for every case instructions and cycles, against stock torch and what is asked for."""
     records = [record for count in outcome.counts for record in _compare_case(count, outcome)]
+    records += [record for of_case in _pair_float16(outcome) for record in _judge_float16(*of_case, outcome.compiler)]
     records += [_judge_balance(balance, outcome.compiler) for balance in outcome.balances]
     for name, times in score(outcome).items():
         for bound, ours, stock in zip(("low", "high"), *add_up(times), strict=True):
@@ -230,6 +238,9 @@ def _compare_case(count: CaseCount, outcome: Outcome) -> list[Record]:
     if most is not None:
         records.append(Record(BENCHMARK, name, f"instructions_per_{unit}", count.per_unit, "instructions", ASKED, most,
                               1))
+    if "error" in case:
+        records.append(Record(BENCHMARK, name, "error", case["error"], "root mean square of the results", ASKED,
+                              MOST_ERROR[case["op"]], 1))
     if count.cycles is None:
         return records
     for bound in ("low", "high"):
@@ -240,6 +251,22 @@ def _compare_case(count: CaseCount, outcome: Outcome) -> list[Record]:
             records.append(Record(BENCHMARK, name, f"cycles_{bound}_per_flop", value, "cycles", PEAK,
                                   1 / FLOPS_PER_CYCLE, target))
     return records
+
+
+def _pair_float16(outcome: Outcome) -> list[tuple[CaseCount, CaseCount]]:
+    """Products in float16 with those of their shape in float32, where both have cycles."""
+    wide = {(count.case["variant"], *count.case["shape"]): count for count in outcome.counts
+            if (count.case["op"], count.case["dtype"]) == ("gemm", "float32") and count.cycles is not None}
+    keys = ((count, (count.case["variant"], *count.case["shape"])) for count in outcome.counts
+            if count.case["op"] == "gemm_fp16" and count.cycles is not None)
+    return [(count, wide[key]) for count, key in keys if key in wide]
+
+
+def _judge_float16(count: CaseCount, wide: CaseCount, compiler: str) -> list[Record]:
+    name = f"{count.case['case']} {compiler}"
+    return [Record(BENCHMARK, name, f"cycles_{bound}_per_flop", getattr(count.cycles, bound) / count.case["num_units"],
+                   "cycles", WIDE, getattr(wide.cycles, bound) / wide.case["num_units"], LEAST_FLOAT16_SPEEDUP)
+            for bound in ("low", "high")]
 
 
 def _judge_balance(balance: Balance, compiler: str) -> Record:
@@ -259,6 +286,8 @@ def render_report(outcome: Outcome, records: Sequence[Record]) -> str:
              "by llvm-mca, not measured\n", _render_counts(outcome)]
     if outcome.no_peers:
         lines.append(f"Without stock torch: {outcome.no_peers}\n")
+    if any("error" in count.case for count in outcome.counts):
+        lines += ["\n", _render_errors(outcome.counts)]
     if outcome.balances:
         lines += ["\n", _render_balances(outcome.balances)]
     if outcome.hot_loops:
@@ -289,6 +318,13 @@ def _render_counts(outcome: Outcome) -> str:
                      if case["unit"] == "flop" else "-"])
     return render_columns(("case", "per", "instructions", "asked", "torch", "ratio", "cycles", "torch's cycles",
                            "memory's", "of peak"), rows)
+
+
+def _render_errors(counts: Sequence[CaseCount]) -> str:
+    return render_columns(
+        ("case", "error against float64, root mean squares", "asked"),
+        [[count.case["case"], f"{count.case['error']:.5f}", f"{MOST_ERROR[count.case['op']]:g}"] for count in counts
+         if "error" in count.case])
 
 
 def _number(value: float) -> str:

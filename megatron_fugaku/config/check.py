@@ -175,6 +175,16 @@ def check_engine(config: RunConfig) -> None:
                               f"parallel.{name}")
 
 
+def check_kernels(config: RunConfig) -> None:
+    """Check that chosen kernels are for the precision of the run."""
+    precision = config.train.precision
+    needed = {"fp16_native": "fp16", "bf16_native": "bf16"}.get(config.kernels.matmul, precision)
+    if precision != needed:
+        raise ConfigError(f"kernels.matmul is {config.kernels.matmul} and train.precision is {precision}",
+                          f"it multiplies matrices of {needed} alone, and this run has none",
+                          "choose auto or kernel", "kernels.matmul")
+
+
 def check_files(config: RunConfig) -> None:
     """Check that the data, tokenizer and checkpoint named exist."""
     data = config.data
@@ -239,5 +249,6 @@ def check_config(config: RunConfig, world_size: int | None = None, files: bool =
     check_batch(config, world_size)
     check_optimizer(config)
     check_engine(config)
+    check_kernels(config)
     if files:
         check_files(config)

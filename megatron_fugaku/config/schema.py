@@ -106,6 +106,7 @@ class CommConfig(Section):
 
 
 Implementation = Literal["auto", "kernel", "reference"]
+ProductImplementation = Literal["auto", "kernel", "reference", "fp16_native", "bf16_native"]
 
 
 class KernelsConfig(Section):
@@ -120,7 +121,10 @@ class KernelsConfig(Section):
     dropout: Implementation = "auto"
     embedding: Implementation = "auto"
     grad_norm: Implementation = "auto"
-    matmul: Implementation = Field("auto", description="Linear layers; auto leaves what torch does faster to it.")
+    matmul: ProductImplementation = Field(
+        "auto", description="Linear layers; auto leaves what torch does faster to it. fp16_native, for float16 alone: "
+        "outputs are added up in float16, faster on CPUs with its arithmetic and less accurate. bf16_native, for bf16 "
+        "alone: Arm's BF16 instructions, whose sums have other bits.")
     norm: Implementation = "auto"
     rope: Implementation = "auto"
     softmax: Implementation = "auto"

@@ -15,13 +15,17 @@ import torch
 
 from megatron_fugaku.errors import EnvironmentError
 from megatron_fugaku.kernels.implementations import (
+    BF16_NATIVE,
+    FP16_NATIVE,
     KERNEL,
+    NATIVE,
     OPERATORS,
     explain_implementation,
     prefers_kernel,
     set_implementations,
 )
 from megatron_fugaku.native_library import BUILD_HERE, explain_foreign_build, load_library
+from megatron_fugaku.processor import has_bfloat16_products, has_float16_arithmetic
 
 _NAME = "megatron_fugaku.kernels._ops"
 _WHAT = "the library of compiled kernels"
@@ -116,13 +120,22 @@ def choose_implementations(kernels: Mapping[str, str]) -> None:
         kernels: see :func:`.implementations.set_implementations`.
 
     Raises:
-        EnvironmentError: a kernel is asked for by name and was not built; see also :func:`load_operators`.
+        EnvironmentError: a kernel is asked for by name and was not built, or arithmetic that this CPU has not; see also
+            :func:`load_operators`.
     """
-    wanted = sorted(operator for operator, implementation in kernels.items() if implementation == KERNEL)
+    wanted = sorted(operator for operator, implementation in kernels.items()
+                    if implementation in (KERNEL, *NATIVE))
     if wanted and load_operators() is None:
-        raise EnvironmentError(f"kernels.{wanted[0]} is {KERNEL!r}, and {_WHAT} was not built",
+        raise EnvironmentError(f"kernels.{wanted[0]} is {kernels[wanted[0]]!r}, and {_WHAT} was not built",
                                "torch's own operators would run in its place", f"build it: {BUILD_HERE}; or leave auto",
                                f"kernels.{wanted[0]}")
+    products = kernels.get("matmul")
+    lacks = {FP16_NATIVE: not has_float16_arithmetic() and "float16 arithmetic",
+             BF16_NATIVE: not has_bfloat16_products() and "BF16 instructions"}.get(products)
+    if lacks:
+        raise EnvironmentError(f"kernels.matmul is {products!r}, and this CPU has no {lacks}",
+                               "float32 would stand in for them, which is many times slower than float32 sums",
+                               "leave auto", "kernels.matmul")
     set_implementations(kernels)
 
 

@@ -1,7 +1,8 @@
 """Which implementation of each operator runs: a compiled kernel, or the reference in torch's own operators.
 
 ``auto`` takes the kernel wherever it was built, except where :data:`TORCH_IS_FASTER` says that torch was measured to be
-faster. This module imports no torch, so that a configuration can be checked without it.
+faster. Those of :data:`NATIVE`, of other bits or less accurate, run only where they are asked for. This module imports
+no torch, so that a configuration can be checked without it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ OPERATORS = ("adamw", "attention", "bias_gelu", "cast", "cross_entropy", "dropou
              "norm", "rope", "softmax", "swiglu")
 
 AUTO, KERNEL, REFERENCE = "auto", "kernel", "reference"
+#: Products of one dtype by arithmetic of its own, see :mod:`megatron_fugaku.kernels.matmul`; other types have ``auto``.
+FP16_NATIVE, BF16_NATIVE = "fp16_native", "bf16_native"
+NATIVE = {FP16_NATIVE: "float16", BF16_NATIVE: "bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def set_implementations(kernels: str | Mapping[str, str]) -> None:
 
     Args:
         kernels: ``auto``, ``reference``, or {operator: ``auto`` | ``kernel`` | ``reference``}; operators that are not
-            named keep ``auto``.
+            named keep ``auto``. ``matmul`` may be one of ``NATIVE`` too.
 
     Raises:
         ValueError: an operator or an implementation that there is none of.
@@ -67,8 +71,9 @@ def set_implementations(kernels: str | Mapping[str, str]) -> None:
     for operator, implementation in wanted.items():
         if operator not in OPERATORS:
             raise ValueError(f"there is no operator {operator!r}; there are {', '.join(OPERATORS)}")
-        if implementation not in (AUTO, KERNEL, REFERENCE):
-            raise ValueError(f"{implementation!r} is none of {AUTO}, {KERNEL}, {REFERENCE}")
+        known = (AUTO, KERNEL, REFERENCE, *(NATIVE if operator == "matmul" else ()))
+        if implementation not in known:
+            raise ValueError(f"{implementation!r} is none of {', '.join(known)}")
     _chosen.update(wanted)
 
 
@@ -80,6 +85,17 @@ def _where_torch_is_faster(operator: str, dtype: str) -> str | None:
                  and rule.holds_for(features)), None)
 
 
+def _chosen_for(operator: str, dtype: str) -> str:
+    chosen = _chosen[operator]
+    return AUTO if NATIVE.get(chosen, dtype) != dtype else chosen
+
+
+def choose_native(dtype: str) -> str | None:
+    """Return which of :data:`NATIVE` products of a dtype, named without ``torch.``, are to be; None: none of them."""
+    chosen = _chosen_for("matmul", dtype)
+    return chosen if chosen in NATIVE else None
+
+
 def prefers_kernel(operator: str, dtype: str) -> bool:
     """Return whether the compiled kernel should run, if there is one.
 
@@ -87,8 +103,8 @@ def prefers_kernel(operator: str, dtype: str) -> bool:
         operator: one of :data:`OPERATORS`.
         dtype: torch's name without ``torch.``, such as ``bfloat16``.
     """
-    chosen = _chosen[operator]
-    return chosen == KERNEL or (chosen == AUTO and _where_torch_is_faster(operator, dtype) is None)
+    chosen = _chosen_for(operator, dtype)
+    return chosen in (KERNEL, *NATIVE) or (chosen == AUTO and _where_torch_is_faster(operator, dtype) is None)
 
 
 def explain_implementation(operator: str, dtype: str, isa: str | None) -> str:
@@ -101,9 +117,9 @@ def explain_implementation(operator: str, dtype: str, isa: str | None) -> str:
     """
     if isa is None:
         return f"{REFERENCE} (the kernels were not built)"
-    chosen = _chosen[operator]
+    chosen = _chosen_for(operator, dtype)
     if chosen != AUTO:
-        return f"{chosen}{f' on {isa}' if chosen == KERNEL else ''} (kernels.{operator})"
+        return f"{chosen}{f' on {isa}' if chosen != REFERENCE else ''} (kernels.{operator})"
     if prefers_kernel(operator, dtype):
         return f"{KERNEL} on {isa} ({AUTO})"
     return f"{REFERENCE} ({AUTO}: torch is faster for {dtype} on {_where_torch_is_faster(operator, dtype)})"

@@ -40,7 +40,7 @@ class _Linear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         total, gathered = _gather(x, ctx.group, async_op=True) if ctx.sequence_parallel else (x, None)
         rows = _rows(gradient)
-        of_total = multiply(rows, weight).view(*gradient.shape[:-1], weight.shape[1])
+        of_total = multiply(rows, weight, of_gradient=True).view(*gradient.shape[:-1], weight.shape[1])
         of_x, summed = of_total, None
         if ctx.sequence_parallel:
             gathered.wait()
@@ -48,7 +48,7 @@ class _Linear(torch.autograd.Function):
             summed = torch.distributed.reduce_scatter_tensor(of_x, of_total, group=ctx.group, async_op=True)
         elif ctx.allreduce_dgrad:
             summed = torch.distributed.all_reduce(of_total, group=ctx.group, async_op=True)
-        of_weight = multiply(rows.t(), _rows(total)) if ctx.needs_input_grad[1] else None
+        of_weight = multiply(rows.t(), _rows(total), of_gradient=True) if ctx.needs_input_grad[1] else None
         of_bias = rows.sum(0) if ctx.has_bias else None
         if summed is not None:
             summed.wait()

@@ -124,6 +124,21 @@ def test_products_are_compared_with_the_peak():
     assert instructions.ok is True and instructions.peer_value == 0.053
 
 
+def test_products_in_float16_are_compared_with_those_in_float32_and_with_float64():
+    halves = PRODUCT | {"case": "gemm_fp16 nt float16 8x8x8", "op": "gemm_fp16", "dtype": "float16", "error": 0.002}
+    other = halves | {"variant": "nn"}
+    outcome = outcome_of(count_of(PRODUCT, 52, Cycles(17, 18)), count_of(halves, 28, Cycles(10, 12)),
+                         count_of(other, 28, Cycles(9, 9)))
+    records = compare(outcome)
+    speedups = [record for record in records if record.peer == kernels.WIDE]
+    assert [(record.metric, record.ok) for record in speedups] == [
+        ("cycles_low_per_flop", True), ("cycles_high_per_flop", False)]
+    assert speedups[1].ratio == pytest.approx(1.5) and speedups[1].target == 1.7
+    errors = [record for record in records if record.metric == "error"]
+    assert [(record.value, record.ok) for record in errors] == [(0.002, False)] * 2
+    assert "0.00200" in render_report(outcome, records)
+
+
 def test_the_balance_counts_threads_that_have_nothing_to_do():
     even = Balance(CASE, "multiply-adds", 48, 100, 100.0)
     idle = Balance(CASE, "multiply-adds", 6, 800, 100.0)

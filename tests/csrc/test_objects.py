@@ -15,8 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 WIDE = {
     # Registers beyond SSE2, and whatever is encoded as AVX code is.
     "x86_64": re.compile(r"%[yz]mm|\tv[a-z0-9]+ "),
-    # Vectors and predicates of SVE, and what counts their bytes.
-    "aarch64": re.compile(r"\bz\d+(\.[bhsdq])?\b|\bp\d+(/[mz]|\.[bhsd])|\t(cnt[bhwd]|rdvl|addvl|addpl)\t"),
+    # Vectors and predicates of SVE, and what counts their bytes; arithmetic of halves of NEON.
+    "aarch64": re.compile(r"\t(f(add|mul|mla)\tv\d+\.8h|bfmmla\t)|"
+                          r"\bz\d+(\.[bhsdq])?\b|\bp\d+(/[mz]|\.[bhsd])|\t(cnt[bhwd]|rdvl|addvl|addpl)\t"),
 }
 DIVISION = re.compile(r"\tf(div|divr|sqrt)\tz")
 
@@ -49,7 +50,7 @@ def objects(request, kernel_tests) -> Objects:
 
 
 def has_own_flags(path: Path) -> bool:
-    return re.search(r"_(avx2|avx512|sve)\.cpp\.o$", path.name) is not None
+    return re.search(r"_(avx2|avx512|neon_fp16|neon_bf16|sve|sve_bf16)\.cpp\.o$", path.name) is not None
 
 
 def output_of(*words: str | Path) -> str:

@@ -23,7 +23,7 @@ from megatron_fugaku.kernels.attention import attention
 from megatron_fugaku.kernels.bias_gelu import bias_gelu
 from megatron_fugaku.kernels.dropout import bias_dropout_add
 from megatron_fugaku.kernels.implementations import set_implementations
-from megatron_fugaku.kernels.matmul import multiply
+from megatron_fugaku.kernels.matmul import bfloat16_operator, float16_operator, multiply
 from megatron_fugaku.kernels.extension import describe_kernels
 torch.manual_seed(1)
 set_implementations({"matmul": "kernel"})
@@ -38,6 +38,13 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
     product = multiply(query.detach()[:, 0].transpose(1, 2), value.detach()[:, 1])
     for t in (out, x.grad, residual.grad, attended, query.grad, key.grad, value.grad, product):
         digest.update(t.detach().contiguous().view(torch.uint8).numpy().tobytes())
+in_float16 = torch.empty_like(product)
+float16_operator()(query.detach()[:, 0].transpose(1, 2), value.detach()[:, 1], in_float16, 1.0, False)
+in_bfloat16 = torch.empty(product.shape, dtype=torch.bfloat16)
+bfloat16_operator()(query.detach()[:, 0].transpose(1, 2).bfloat16(), value.detach()[:, 1].bfloat16(), in_bfloat16, 1.0,
+                    False)
+for t in (in_float16, in_bfloat16):
+    digest.update(t.view(torch.uint8).numpy().tobytes())
 print(",".join(choice.isa for choice in describe_kernels()), digest.hexdigest())
 """
 
@@ -67,9 +74,9 @@ def built():
 
 def test_choices_are_told_with_their_reason(built):
     choices = describe_kernels()
-    assert {choice.op for choice in choices} == {"reduce", "copy", "dropout", "bias_gelu", "gemm", "attention", "norm",
-                                                 "softmax", "swiglu", "cross_entropy", "adamw",
-                                                 "rope"}
+    assert {choice.op for choice in choices} == {"reduce", "copy", "dropout", "bias_gelu", "gemm", "gemm_fp16",
+                                                 "gemm_bf16", "attention", "norm", "softmax", "swiglu",
+                                                 "cross_entropy", "adamw", "rope"}
     for choice in choices:
         assert choice.isa in ISAS
         assert choice.isa in choice.reason

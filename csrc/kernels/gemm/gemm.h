@@ -54,6 +54,7 @@ struct GemmKernels {
   int64_t (*tile_columns)();
   Pack pack_a[3], pack_b[3];  // by the Storage of the matrix
   Multiply multiply[3];       // by that of C
+  int64_t least_depth = 1;    // for which panels have room
 };
 
 extern const GemmKernels gemm_portable, gemm_avx2, gemm_avx512, gemm_neon, gemm_sve;

@@ -27,7 +27,18 @@ template <typename Format, bool is_a> void gemm_pack(const GemmPackJob& job, int
   }
 }
 
-template <typename Format> struct GemmTile {
+// What a tile computes: here one chain of multiply-adds for each element.
+struct ChainOfProducts {
+  static constexpr int64_t kLeastDepth = 1;
+
+  template <typename Before, typename After, typename Part>
+  MFUGAKU_INLINE static void run(const float* a, const float* b, int64_t depth, TileSide<Before> before,
+                                 TileSide<After> after, float alpha, Part part) {
+    run_tile(a, PanelStep{}, b, depth, before, after, alpha, part);
+  }
+};
+
+template <typename Format, typename Products> struct GemmTile {
   using Element = typename Format::Element;
   const GemmTileJob& job;
   const float* a;
@@ -39,24 +50,27 @@ template <typename Format> struct GemmTile {
     const TileSide<Format> in_out = {out, job.out_row_stride}, no_start = {nullptr, 0};
     const TileSide<Float32> in_sums = {sums, job.sums_row_stride};
     if (job.is_first && job.is_last)
-      run_tile(a, PanelStep{}, b, job.depth, job.accumulate ? in_out : no_start, in_out, job.alpha, part);
+      Products::run(a, b, job.depth, job.accumulate ? in_out : no_start, in_out, job.alpha, part);
     else if (job.is_first)
-      run_tile(a, PanelStep{}, b, job.depth, job.accumulate ? in_out : no_start, in_sums, 1.0f, part);
-    else if (job.is_last) run_tile(a, PanelStep{}, b, job.depth, in_sums, in_out, job.alpha, part);
-    else run_tile(a, PanelStep{}, b, job.depth, in_sums, in_sums, 1.0f, part);
+      Products::run(a, b, job.depth, job.accumulate ? in_out : no_start, in_sums, 1.0f, part);
+    else if (job.is_last) Products::run(a, b, job.depth, in_sums, in_out, job.alpha, part);
+    else Products::run(a, b, job.depth, in_sums, in_sums, 1.0f, part);
   }
 };
 
-template <typename Format> void gemm_multiply(const GemmTileJob& job, int64_t begin, int64_t end) {
+template <typename Format, typename Products = ChainOfProducts>
+void gemm_multiply(const GemmTileJob& job, int64_t begin, int64_t end) {
   const int64_t width = tile_columns();
+  int64_t room = job.depth;
+  if constexpr (Products::kLeastDepth > 1) room = room < Products::kLeastDepth ? Products::kLeastDepth : room;
   const int64_t num_row_tiles = (job.rows + kTileRows - 1) / kTileRows, num_panels = (job.columns + width - 1) / width;
   for (int64_t index = begin; index < end; ++index) {
     const int64_t panel = index / num_row_tiles, row = index % num_row_tiles * kTileRows;
     const int64_t batch = panel / num_panels, column = panel % num_panels * width;
-    const GemmTile<Format> tile = {
+    const GemmTile<Format, Products> tile = {
         job,
-        job.a + (batch * num_row_tiles * kTileRows + row) * job.depth,
-        job.b + panel * width * job.depth,
+        job.a + (batch * num_row_tiles * kTileRows + row) * room,
+        job.b + panel * width * room,
         static_cast<typename Format::Element*>(job.out) + batch * job.out_batch_stride + row * job.out_row_stride +
             column,
         job.sums + batch * job.sums_batch_stride + row * job.sums_row_stride + column,

@@ -31,7 +31,7 @@ class GemmPlan {
       : kernels_(kernels), problem_(problem), depth_(std::min(problem.depth, kGemmDepth)) {
     panels_a_ = (problem.rows + kernels.tile_rows - 1) / kernels.tile_rows;
     panels_b_ = (problem.columns + kernels.tile_columns() - 1) / kernels.tile_columns();
-    const int64_t lane_floats = problem.batches * depth_;
+    const int64_t lane_floats = problem.batches * std::max<int64_t>(depth_, kernels.least_depth);
     floats_a_ = aligned(lane_floats * panels_a_ * kernels.tile_rows);
     floats_b_ = aligned(lane_floats * panels_b_ * kernels.tile_columns());
     const bool needs_sums = problem.out_storage != Storage::Float32 && problem.depth > kGemmDepth;

@@ -1,0 +1,7 @@
+#include "vec/neon_bf16.h"
+
+#include "kernels/gemm_bf16/gemm_bf16_body.h"
+
+namespace mfugaku::kernels {
+const GemmBf16Kernels gemm_bf16_neon_bf16 = kGemmBf16;
+}

@@ -1,0 +1,8 @@
+#include "vec/avx2.h"
+#include "vec/fp16.h"
+
+#include "kernels/gemm_fp16/gemm_fp16_body.h"
+
+namespace mfugaku::kernels {
+const GemmFp16Kernels gemm_fp16_avx2 = kGemmFp16;
+}

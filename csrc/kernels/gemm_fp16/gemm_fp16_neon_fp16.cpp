@@ -1,0 +1,7 @@
+#include "vec/neon_fp16.h"
+
+#include "kernels/gemm_fp16/gemm_fp16_body.h"
+
+namespace mfugaku::kernels {
+const GemmFp16Kernels gemm_fp16_neon_fp16 = kGemmFp16;
+}
