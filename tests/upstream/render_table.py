@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from upstream.reports import Report, Result
-from upstream.rules import ABSENT, DECLARED, EXCLUDED, find_reason
+from upstream.rules import ABSENT, DECLARED, EXCLUDED, SKIPPED, find_reason
 
 FAILED, NOT_RUN = "failed", "not run"
 
@@ -24,14 +24,15 @@ def classify(test: str, result: Result) -> str:
 
 def read_results(folder: Path) -> dict[int, dict[str, Report]]:
     """Return the reports by number of ranks and by folder of the tests."""
-    return {int(ranks.name.removeprefix("ranks_")): {path.stem.replace(".", "/"): Report.read(path)
-                                                     for path in sorted(ranks.glob("*.json"))}
+    return {int(ranks.name.removeprefix("ranks_")): dict(sorted(
+                (path.stem.replace(".", "/"), Report.read(path)) for path in ranks.glob("*.json")))
             for ranks in sorted(folder.glob("ranks_*"), key=lambda path: int(path.name.removeprefix("ranks_")))}
 
 
 def share(counts: Counter[str], beside: tuple[str, ...] = ()) -> str:
-    """Say how many passed of those that are neither excluded nor, by ``beside``, without what they need."""
-    total = sum(number for kind, number in counts.items() if kind not in (NOT_RUN, *EXCLUDED, *beside))
+    """Say how many passed of those that are neither excluded, nor skipped everywhere, nor, by ``beside``, without what
+    they need."""
+    total = sum(number for kind, number in counts.items() if kind not in (NOT_RUN, SKIPPED, *EXCLUDED, *beside))
     return f"{counts['passed']} of {total} ({counts['passed'] / max(total, 1):.1%})"
 
 
@@ -58,16 +59,16 @@ def render(title: str, results: dict[int, dict[str, Report]], notes: str = "") -
 
 
 def _lines(title: str, results: dict[int, dict[str, Report]], notes: str) -> Iterator[str]:
-    needs = (*EXCLUDED, *ABSENT)
+    needs = (*EXCLUDED, SKIPPED, *ABSENT)
     yield f"# {title}"
     yield ""
     if notes:
         yield notes.strip()
         yield ""
     yield ("A file that could not be imported counts as one test. The first share leaves out the tests that need "
-           f"{', '.join(EXCLUDED)}; the second one also those that need {', '.join(ABSENT[:-2])}, those that upstream "
-           "itself leaves out, and those that fail on GPUs too. All together, a test has failed that failed on any "
-           "number of ranks, and passed that passed on any. What a limit of time left out is in no share.")
+           f"{', '.join(EXCLUDED)}, and those that upstream itself leaves out; the second one also those that need "
+           f"{', '.join(ABSENT[:-1])}, and those that fail on GPUs too. All together, a test has failed that failed on "
+           "any number of ranks, and passed that passed on any. What a limit of time left out is in no share.")
     yield ""
     yield from _head("ranks", needs)
     for num_ranks, reports in results.items():

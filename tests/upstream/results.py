@@ -26,9 +26,14 @@ TITLES = {"megatron_lm": "Megatron-LM core_v0.16.1, its unit tests", "deepspeed"
 Results = dict[int, dict[str, Report]]
 
 
+def find_archive(upstream: str) -> Path:
+    """Return where the repository keeps what became of an upstream's tests."""
+    return HERE / f"{upstream}.json.xz"
+
+
 def read_archive(upstream: str) -> Results:
     """Return what the repository keeps of an upstream: reports by number of ranks and folder of the tests."""
-    ranks = json.loads(lzma.decompress((HERE / f"{upstream}.json.xz").read_bytes()))
+    ranks = json.loads(lzma.decompress(find_archive(upstream).read_bytes()))
     return {int(number): {folder: Report.from_dict(report) for folder, report in folders.items()}
             for number, folders in ranks.items()}
 
@@ -38,7 +43,7 @@ def write_archive(upstream: str, results: Results) -> None:
     ranks = {number: {folder: asdict(report) for folder, report in folders.items()}
              for number, folders in results.items()}
     text = json.dumps(ranks, indent=0, sort_keys=True)
-    (HERE / f"{upstream}.json.xz").write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
+    find_archive(upstream).write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
 
 
 def render_page(upstream: str, results: Results) -> str:

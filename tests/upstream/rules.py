@@ -9,8 +9,10 @@ import re
 
 #: What the goal of the port leaves out.
 EXCLUDED = ("Transformer Engine", "Apex", "FP8 or FP4", "Triton", "CUDA graphs")
+#: What is run nowhere.
+SKIPPED = "left out by upstream"
 #: What else has nothing to do with the port: it needs something that the machine of the run did not have.
-ABSENT = ("a GPU", "more ranks", "network", "a package", "left out by upstream", "fails on GPUs too")
+ABSENT = ("a GPU", "more ranks", "network", "a package", "fails on GPUs too")
 
 RULES: tuple[tuple[str, tuple[str, ...]], ...] = (
     # More specific than what follows: graphs ask for Transformer Engine, FP8 is done by it.
@@ -48,7 +50,7 @@ RULES: tuple[tuple[str, tuple[str, ...]], ...] = (
                            "no attribute '(sparse_tensor_module_names|MiCS_Init)'",
                            "'str' object has no attribute 'num_kv_heads'",
                            "A leftover 'sparse_gradients' flag")),
-    ("left out by upstream", ("^Skipped: ", "unconditional skip")),
+    (SKIPPED, ("^Skipped: ", "unconditional skip")),
 )
 
 #: Regular expressions of node ids: the reason, and what shows it.
@@ -58,11 +60,14 @@ DECLARED: tuple[tuple[str, str, str], ...] = (
     ("more ranks", r"TestCrossRanksReads::test_full_dp_reads", "places what it saves on 8 ranks"),
     ("Transformer Engine", r"test_initialization\.py::Test::test_te_", "initializes layers of Transformer Engine"),
     ("Transformer Engine", r"test_t5_model\.py::TestT5Model::|test_t5_model\.py.*\bte\b|"
-     r"test_heterogeneous_gpt_model\.py",
+     r"test_heterogeneous_gpt_model\.py|test_t5_inference_wrapper\.py|"
+     r"test_encoder_decoder_text_generation_controller\.py",
      "its layers are those of Transformer Engine, None without it"),
     ("Transformer Engine", r"test_attention_variant_dsa\.py|test_te_layers_batch_invariant\.py|"
      r"test_transformer_block_custom_pgs\.py::.*(non_uniform_transformer_block|mlp_with_custom_pgs)",
      "builds layers of Transformer Engine, which upstream replaces by a mock where it is not installed"),
+    ("Transformer Engine", r"test_vlm_text_generation_controller\.py",
+     "its norm is that of Transformer Engine; without it upstream takes torch's, which knows no such arguments"),
     ("Transformer Engine", r"test_pipeline_layout\.py::test_forward_vpp|test_save_and_load_checkpoint_vpp",
      "its layers are those of Transformer Engine; the first case fails for it and leaves its state to the others"),
 )
