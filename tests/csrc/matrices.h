@@ -1,6 +1,8 @@
 // What the tests of matrix products share.
 #pragma once
 
+#include <doctest/doctest.h>
+
 #include <algorithm>
 #include <memory>
 
@@ -85,5 +87,58 @@ inline const Shape kShapes[] = {{1, 1, 1, 1},   {1, 8, 48, 16},   {2, 7, 47, 15}
                          {1, 5, 25, 33}, {1, 16, 96, 256}, {1, 17, 13, 257}, {2, 11, 50, 520}, {1, 33, 144, 64},
                          {1, 3, 2, 300}, {1, 64, 1, 5},    {1, 1, 100, 40},  {0, 4, 4, 4},     {1, 0, 4, 4},
                          {1, 4, 0, 4},   {1, 4, 4, 0},     {1, 12, 193, 31}};
+
+struct ProductCase {
+  Shape shape;
+  Storage in, out;
+  bool a_turned, b_turned, accumulate;
+  float alpha;
+  int64_t gap;
+};
+
+// Whether a matrix lies turned says `layout`; what else there is to choose is drawn.
+inline ProductCase draw_case(Random& random, const Shape& shape, Storage in, Storage out, int layout) {
+  const bool accumulate = random.bits() % 2 == 0;
+  const float alpha = random.bits() % 2 == 0 ? 1.0f : 0.3f;
+  return {shape, in, out, (layout & 1) != 0, (layout & 2) != 0, accumulate, alpha,
+          static_cast<int64_t>(random.bits() % 3)};
+}
+
+// Multiplies, and compares each element with alpha times sum_of(begin, a, b), bit for bit: the sum of a(k) * b(k) and,
+// unless `begin` is null, of what stood there.
+template <typename Plan, typename Kernels, typename SumOf>
+void check_products(Random& random, const ProductCase& c, const std::string& isa, const Kernels& kernels,
+                    const SumOf& sum_of) {
+  CAPTURE(isa);
+  const Shape& s = c.shape;
+  CAPTURE(s.depth);
+  Matrices a(random, c.in, s.batches, s.rows, s.depth, c.a_turned, c.gap);
+  Matrices b(random, c.in, s.batches, s.depth, s.columns, c.b_turned, c.gap);
+  Matrices out(random, c.out, s.batches, s.rows, s.columns, false, c.gap);
+  std::vector<float> expected;
+  for (int64_t i = 0; i < s.batches; ++i)
+    for (int64_t row = 0; row < s.rows; ++row)
+      for (int64_t column = 0; column < s.columns; ++column) {
+        const float begin = out.at(i, row, column);
+        const float sum = sum_of(
+            c.accumulate ? &begin : nullptr, [&](int64_t k) { return a.at(i, row, k); },
+            [&](int64_t k) { return b.at(i, k, column); });
+        expected.push_back(out.rounded(c.alpha * sum));
+      }
+  const GemmProblem problem = {s.batches,  s.rows, s.columns,          s.depth,          a.operand(), b.operand(),
+                               out.data(), c.out,  out.batch_stride(), out.row_stride(), c.alpha,     c.accumulate};
+  const Plan plan(kernels, problem);
+  Guarded<float> workspace(plan.workspace(), Edge::AtEnd);
+  plan.run(workspace.data(), Scattered{random});
+  int64_t num_wrong = 0;
+  size_t next = 0;
+  for (int64_t i = 0; i < s.batches; ++i)
+    for (int64_t row = 0; row < s.rows; ++row)
+      for (int64_t column = 0; column < s.columns; ++column)
+        num_wrong += same(out.at(i, row, column), expected[next++]) ? 0 : 1;
+  CHECK(num_wrong == 0);
+  CHECK(out.intact());
+  CHECK(workspace.intact());
+}
 
 }  // namespace mfugaku::tests

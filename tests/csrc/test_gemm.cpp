@@ -8,42 +8,12 @@ using namespace mfugaku::tests;
 
 namespace {
 
-struct Case {
-  Shape shape;
-  Storage in, out;
-  bool a_turned, b_turned, accumulate;
-  float alpha;
-  int64_t gap;
-};
-
-void check_case(Random& random, const Case& c, const std::string& isa, const GemmKernels& kernels) {
-  CAPTURE(isa);
-  const Shape& s = c.shape;
-  Matrices a(random, c.in, s.batches, s.rows, s.depth, c.a_turned, c.gap);
-  Matrices b(random, c.in, s.batches, s.depth, s.columns, c.b_turned, c.gap);
-  Matrices out(random, c.out, s.batches, s.rows, s.columns, false, c.gap);
-  std::vector<float> expected;
-  for (int64_t i = 0; i < s.batches; ++i)
-    for (int64_t row = 0; row < s.rows; ++row)
-      for (int64_t column = 0; column < s.columns; ++column) {
-        float sum = c.accumulate ? out.at(i, row, column) : 0.0f;
-        for (int64_t k = 0; k < s.depth; ++k) sum = std::fma(a.at(i, row, k), b.at(i, k, column), sum);
-        expected.push_back(out.rounded(c.alpha * sum));
-      }
-  const GemmProblem problem = {s.batches,  s.rows, s.columns,          s.depth,          a.operand(), b.operand(),
-                               out.data(), c.out,  out.batch_stride(), out.row_stride(), c.alpha,     c.accumulate};
-  const GemmPlan plan(kernels, problem);
-  Guarded<float> workspace(plan.workspace(), Edge::AtEnd);
-  plan.run(workspace.data(), Scattered{random});
-  int64_t num_wrong = 0;
-  size_t next = 0;
-  for (int64_t i = 0; i < s.batches; ++i)
-    for (int64_t row = 0; row < s.rows; ++row)
-      for (int64_t column = 0; column < s.columns; ++column)
-        num_wrong += same(out.at(i, row, column), expected[next++]) ? 0 : 1;
-  CHECK(num_wrong == 0);
-  CHECK(out.intact());
-  CHECK(workspace.intact());
+void check_case(Random& random, const ProductCase& c, const std::string& isa, const GemmKernels& kernels) {
+  check_products<GemmPlan>(random, c, isa, kernels, [&](const float* begin, const auto& a, const auto& b) {
+    float sum = begin == nullptr ? 0.0f : *begin;
+    for (int64_t k = 0; k < c.shape.depth; ++k) sum = std::fma(a(k), b(k), sum);
+    return sum;
+  });
 }
 
 }  // namespace
@@ -53,11 +23,7 @@ TEST_CASE("products are one chain of fused multiply-adds for each element, on ev
     Random random(3);
     for (const Shape& shape : kShapes)
       for (int layout = 0; layout < 4; ++layout)
-        check_case(
-            random,
-            {shape, Storage::Float32, Storage::Float32, (layout & 1) != 0, (layout & 2) != 0, random.bits() % 2 == 0,
-             random.bits() % 2 == 0 ? 1.0f : 0.3f, static_cast<int64_t>(random.bits() % 3)},
-            isa, kernels);
+        check_case(random, draw_case(random, shape, Storage::Float32, Storage::Float32, layout), isa, kernels);
   });
 }
 
@@ -67,10 +33,7 @@ TEST_CASE("halves give what float32 gives for their values, rounded once") {
     for (const Shape& shape : kShapes)
       for (const Storage in : {Storage::BFloat16, Storage::Float16})
         for (const Storage out : {in, Storage::Float32})
-          check_case(random,
-                     {shape, in, out, random.bits() % 2 == 0, random.bits() % 2 == 0, random.bits() % 2 == 0,
-                      random.bits() % 2 == 0 ? 1.0f : 0.3f, static_cast<int64_t>(random.bits() % 3)},
-                     isa, kernels);
+          check_case(random, draw_case(random, shape, in, out, static_cast<int>(random.bits() % 4)), isa, kernels);
   });
 }
 

@@ -23,55 +23,22 @@ float add_to_odd(float a, float b) {
   return without_subnormals(inner);
 }
 
-struct Case {
-  Shape shape;
-  Storage out;
-  bool a_turned, b_turned, accumulate;
-  float alpha;
-  int64_t gap;
-};
-
-void check_case(Random& random, const Case& c, const std::string& isa, const GemmKernels& kernels) {
-  CAPTURE(isa);
-  const Shape& s = c.shape;
-  CAPTURE(s.depth);
-  Matrices a(random, Storage::BFloat16, s.batches, s.rows, s.depth, c.a_turned, c.gap);
-  Matrices b(random, Storage::BFloat16, s.batches, s.depth, s.columns, c.b_turned, c.gap);
-  Matrices out(random, c.out, s.batches, s.rows, s.columns, false, c.gap);
-  std::vector<float> expected;
+void check_case(Random& random, const ProductCase& c, const std::string& isa, const GemmKernels& kernels) {
+  const int64_t depth = c.shape.depth;
   int64_t num_far = 0;
-  for (int64_t i = 0; i < s.batches; ++i)
-    for (int64_t row = 0; row < s.rows; ++row)
-      for (int64_t column = 0; column < s.columns; ++column) {
-        const float begin = c.accumulate ? out.at(i, row, column) : 0.0f;
-        float sum = begin;
-        double exact = begin, magnitudes = std::fabs(begin);
-        const auto product = [&](int64_t k) {
-          return k < s.depth ? without_subnormals(a.at(i, row, k) * b.at(i, k, column)) : 0.0f;
-        };
-        for (int64_t k = 0; k < (s.depth + 3) / 4 * 4; k += 2) {
-          sum = add_to_odd(sum, add_to_odd(product(k), product(k + 1)));
-          exact += static_cast<double>(product(k)) + product(k + 1);
-          magnitudes += std::fabs(product(k)) + std::fabs(product(k + 1));
-        }
-        num_far += std::fabs(sum - exact) > static_cast<double>(s.depth) * 0x1p-23 * magnitudes;
-        expected.push_back(out.rounded(c.alpha * sum));
-      }
+  check_products<GemmPlan>(random, c, isa, kernels, [&](const float* begin, const auto& a, const auto& b) {
+    float sum = begin == nullptr ? 0.0f : *begin;
+    double exact = sum, magnitudes = std::fabs(sum);
+    const auto product = [&](int64_t k) { return k < depth ? without_subnormals(a(k) * b(k)) : 0.0f; };
+    for (int64_t k = 0; k < (depth + 3) / 4 * 4; k += 2) {
+      sum = add_to_odd(sum, add_to_odd(product(k), product(k + 1)));
+      exact += static_cast<double>(product(k)) + product(k + 1);
+      magnitudes += std::fabs(product(k)) + std::fabs(product(k + 1));
+    }
+    num_far += std::fabs(sum - exact) > static_cast<double>(depth) * 0x1p-23 * magnitudes;
+    return sum;
+  });
   CHECK(num_far == 0);
-  const GemmProblem problem = {s.batches,  s.rows, s.columns,          s.depth,          a.operand(), b.operand(),
-                               out.data(), c.out,  out.batch_stride(), out.row_stride(), c.alpha,     c.accumulate};
-  const GemmPlan plan(kernels, problem);
-  Guarded<float> workspace(plan.workspace(), Edge::AtEnd);
-  plan.run(workspace.data(), Scattered{random});
-  int64_t num_wrong = 0;
-  size_t next = 0;
-  for (int64_t i = 0; i < s.batches; ++i)
-    for (int64_t row = 0; row < s.rows; ++row)
-      for (int64_t column = 0; column < s.columns; ++column)
-        num_wrong += same(out.at(i, row, column), expected[next++]) ? 0 : 1;
-  CHECK(num_wrong == 0);
-  CHECK(out.intact());
-  CHECK(workspace.intact());
 }
 
 }  // namespace
@@ -81,11 +48,8 @@ TEST_CASE("products by BF16 instructions are pairs of products added and rounded
   for_every_isa<GemmBf16Kernels>([](const std::string& isa, const GemmBf16Kernels& kernels) {
     Random random(9);
     const auto check = [&](const Shape& shape, int layout) {
-      check_case(random,
-                 {shape, random.bits() % 2 == 0 ? Storage::BFloat16 : Storage::Float32, (layout & 1) != 0,
-                  (layout & 2) != 0, random.bits() % 2 == 0, random.bits() % 2 == 0 ? 1.0f : 0.3f,
-                  static_cast<int64_t>(random.bits() % 3)},
-                 isa, kernels.gemm);
+      const Storage out = random.bits() % 2 == 0 ? Storage::BFloat16 : Storage::Float32;
+      check_case(random, draw_case(random, shape, Storage::BFloat16, out, layout), isa, kernels.gemm);
     };
     for (const Shape& shape : kShapes)
       if (is_small(shape)) check(shape, static_cast<int>(random.bits() % 4));

@@ -21,67 +21,28 @@ double pairwise(const std::vector<double>& chains, size_t begin, size_t end) {
   return nearest16(pairwise(chains, begin, begin + half) + pairwise(chains, begin + half, end));
 }
 
-// alpha * (begin + the products of a(k) and b(k)); `begin` null: without it.
-template <typename A, typename B>
-float expected_sum(int64_t depth, const float* begin, float alpha, const A& a, const B& b) {
+// begin + the products of a(k) and b(k); `begin` null: without it.
+template <typename A, typename B> float expected_sum(int64_t depth, const float* begin, const A& a, const B& b) {
   float sum = begin == nullptr ? 0.0f : *begin;
   for (int64_t block = 0; block < depth; block += kFp16Block) {
     std::vector<double> chains;
     const int64_t end = std::min(block + kFp16Block, depth);
     for (int64_t first = block; first < end; first += kFp16Chain) {
-      double chain = nearest16(a(first) * b(first));
-      for (int64_t k = first + 1; k < std::min(first + kFp16Chain, end); ++k) chain = nearest16(a(k) * b(k) + chain);
+      double chain = nearest16(double{a(first)} * b(first));
+      for (int64_t k = first + 1; k < std::min(first + kFp16Chain, end); ++k)
+        chain = nearest16(double{a(k)} * b(k) + chain);
       chains.push_back(chain);
     }
     const auto of_block = static_cast<float>(pairwise(chains, 0, chains.size()));
     sum = block == 0 && begin == nullptr ? of_block : sum + of_block;
   }
-  return alpha * sum;
+  return sum;
 }
 
-float rounded(Storage storage, float value) {
-  return storage == Storage::Float32 ? value : static_cast<float>(nearest16(value));
-}
-
-struct Case {
-  Shape shape;
-  Storage out;
-  bool a_turned, b_turned, accumulate;
-  float alpha;
-  int64_t gap;
-};
-
-void check_case(Random& random, const Case& c, const std::string& isa, const GemmFp16Kernels& kernels) {
-  CAPTURE(isa);
-  const Shape& s = c.shape;
-  CAPTURE(s.depth);
-  Matrices a(random, Storage::Float16, s.batches, s.rows, s.depth, c.a_turned, c.gap);
-  Matrices b(random, Storage::Float16, s.batches, s.depth, s.columns, c.b_turned, c.gap);
-  Matrices out(random, c.out, s.batches, s.rows, s.columns, false, c.gap);
-  std::vector<float> expected;
-  for (int64_t i = 0; i < s.batches; ++i)
-    for (int64_t row = 0; row < s.rows; ++row)
-      for (int64_t column = 0; column < s.columns; ++column) {
-        const float begin = out.at(i, row, column);
-        const float sum = expected_sum(
-            s.depth, c.accumulate ? &begin : nullptr, c.alpha, [&](int64_t k) -> double { return a.at(i, row, k); },
-            [&](int64_t k) -> double { return b.at(i, k, column); });
-        expected.push_back(rounded(c.out, sum));
-      }
-  const GemmProblem problem = {s.batches,  s.rows, s.columns,          s.depth,          a.operand(), b.operand(),
-                               out.data(), c.out,  out.batch_stride(), out.row_stride(), c.alpha,     c.accumulate};
-  const GemmFp16Plan plan(kernels, problem);
-  Guarded<float> workspace(plan.workspace(), Edge::AtEnd);
-  plan.run(workspace.data(), Scattered{random});
-  int64_t num_wrong = 0;
-  size_t next = 0;
-  for (int64_t i = 0; i < s.batches; ++i)
-    for (int64_t row = 0; row < s.rows; ++row)
-      for (int64_t column = 0; column < s.columns; ++column)
-        num_wrong += same(out.at(i, row, column), expected[next++]) ? 0 : 1;
-  CHECK(num_wrong == 0);
-  CHECK(out.intact());
-  CHECK(workspace.intact());
+void check_case(Random& random, const ProductCase& c, const std::string& isa, const GemmFp16Kernels& kernels) {
+  check_products<GemmFp16Plan>(random, c, isa, kernels, [&](const float* begin, const auto& a, const auto& b) {
+    return expected_sum(c.shape.depth, begin, a, b);
+  });
 }
 
 // Depths around those of chains, blocks and slices; widths around panels of every vector length.
@@ -103,14 +64,10 @@ uint16_t any_half(Random& random) {
   }
 }
 
-// Rows and columns of any halves, one product for each element.
-void check_any_halves(Random& random, int64_t depth, const std::string& isa, const GemmFp16Kernels& kernels) {
-  CAPTURE(isa);
-  CAPTURE(depth);
-  const int64_t rows = 24, columns = 100;
-  std::vector<uint16_t> a(static_cast<size_t>(rows * depth)), b(static_cast<size_t>(columns * depth));
-  for (uint16_t& half : a) half = any_half(random);
-  for (uint16_t& half : b) half = any_half(random);
+// Rows of a with columns of b, whose depths are contiguous.
+std::vector<float> multiply(Random& random, const GemmFp16Kernels& kernels, const std::vector<uint16_t>& a,
+                            const std::vector<uint16_t>& b, int64_t depth) {
+  const auto rows = static_cast<int64_t>(a.size()) / depth, columns = static_cast<int64_t>(b.size()) / depth;
   std::vector<float> out(static_cast<size_t>(rows * columns));
   const GemmProblem problem = {1,
                                rows,
@@ -127,11 +84,23 @@ void check_any_halves(Random& random, int64_t depth, const std::string& isa, con
   const GemmFp16Plan plan(kernels, problem);
   std::vector<float> workspace(static_cast<size_t>(plan.workspace()));
   plan.run(workspace.data(), Scattered{random});
+  return out;
+}
+
+// Rows and columns of any halves, one product for each element.
+void check_any_halves(Random& random, int64_t depth, const std::string& isa, const GemmFp16Kernels& kernels) {
+  CAPTURE(isa);
+  CAPTURE(depth);
+  const int64_t rows = 24, columns = 100;
+  std::vector<uint16_t> a(static_cast<size_t>(rows * depth)), b(static_cast<size_t>(columns * depth));
+  for (uint16_t& half : a) half = any_half(random);
+  for (uint16_t& half : b) half = any_half(random);
+  const std::vector<float> out = multiply(random, kernels, a, b, depth);
   int64_t num_wrong = 0;
   for (int64_t row = 0; row < rows; ++row)
     for (int64_t column = 0; column < columns; ++column) {
       const float expected =
-          expected_sum(depth, nullptr, 1.0f, [&](int64_t k) { return kFloat16.value(a[row * depth + k]); },
+          expected_sum(depth, nullptr, [&](int64_t k) { return kFloat16.value(a[row * depth + k]); },
                        [&](int64_t k) { return kFloat16.value(b[column * depth + k]); });
       num_wrong += same(out[row * columns + column], expected) ? 0 : 1;
     }
@@ -144,11 +113,8 @@ TEST_CASE("products in float16 have the bits that their order of sums gives, on 
   for_every_isa<GemmFp16Kernels>([](const std::string& isa, const GemmFp16Kernels& kernels) {
     Random random(6);
     const auto check = [&](const Shape& shape, int layout) {
-      check_case(random,
-                 {shape, random.bits() % 2 == 0 ? Storage::Float16 : Storage::Float32, (layout & 1) != 0,
-                  (layout & 2) != 0, random.bits() % 2 == 0, random.bits() % 2 == 0 ? 1.0f : 0.3f,
-                  static_cast<int64_t>(random.bits() % 3)},
-                 isa, kernels);
+      const Storage out = random.bits() % 2 == 0 ? Storage::Float16 : Storage::Float32;
+      check_case(random, draw_case(random, shape, Storage::Float16, out, layout), isa, kernels);
     };
     for (const Shape& shape : kDeepShapes) check(shape, static_cast<int>(random.bits() % 4));
     for (const Shape& shape : kShapes)
@@ -184,22 +150,7 @@ TEST_CASE("products in float16 are as far from float64 as gemm_fp16.h says") {
   const std::vector<double> values_a = values_of(a), values_b = values_of(b);
   for_every_isa<GemmFp16Kernels>([&](const std::string& isa, const GemmFp16Kernels& kernels) {
     CAPTURE(isa);
-    std::vector<float> out(rows * columns);
-    const GemmProblem problem = {1,
-                                 rows,
-                                 columns,
-                                 depth,
-                                 {a.data(), Storage::Float16, 0, depth, 1},
-                                 {b.data(), Storage::Float16, 0, 1, depth},
-                                 out.data(),
-                                 Storage::Float32,
-                                 0,
-                                 columns,
-                                 1.0f,
-                                 false};
-    const GemmFp16Plan plan(kernels, problem);
-    std::vector<float> workspace(static_cast<size_t>(plan.workspace()));
-    plan.run(workspace.data(), Scattered{random});
+    const std::vector<float> out = multiply(random, kernels, a, b, depth);
     double of_errors = 0, of_elements = 0;
     for (int64_t row = 0; row < rows; ++row)
       for (int64_t column = 0; column < columns; ++column) {
