@@ -111,14 +111,17 @@ class MpiBackend : public c10d::Backend {
     std::vector<const void*> data;
     std::vector<int64_t> counts;
     Call call = call_of(options, outputs);
+    Reduction reduction{};
     for (const at::Tensor& piece : pieces) {
-      data.push_back(piece.data_ptr());
+      const Given given = given_of(piece, options.reduceOp);
+      reduction = given.reduction;
+      data.push_back(given.tensor.data_ptr());
       counts.push_back(piece.numel());
-      hold(call, piece);
+      hold(call, given.tensor);
     }
     return work(c10d::OpType::REDUCE_SCATTER, {translated([&] {
                   return comm::reduce_scatter(*group_, data, counts, output.data_ptr(), reducible_type_of(output),
-                                              reduction_of(options.reduceOp), call);
+                                              reduction, call);
                 })},
                 outputs);
   }
@@ -329,9 +332,11 @@ class MpiBackend : public c10d::Backend {
   }
 
   OperationPtr start_all_reduce(const at::Tensor& tensor, const c10d::AllreduceOptions& options) {
+    const Given given = given_of(tensor, options.reduceOp);
+    if (!given.tensor.is_same(tensor)) tensor.copy_(given.tensor);
     return translated([&] {
-      return all_reduce(*group_, tensor.data_ptr(), tensor.numel(), reducible_type_of(tensor),
-                        reduction_of(options.reduceOp), call_of(options, {tensor}));
+      return all_reduce(*group_, tensor.data_ptr(), tensor.numel(), reducible_type_of(tensor), given.reduction,
+                        call_of(options, {tensor}));
     });
   }
 
@@ -342,13 +347,14 @@ class MpiBackend : public c10d::Backend {
     check_same_type(output, input, "reduce_scatter_tensor");
     TORCH_CHECK_VALUE(input.numel() == output.numel() * size_, "reduce_scatter_tensor: the input must have ", size_,
                       " times the output's ", output.numel(), " elements, but has ", input.numel(), ".");
+    const Given given = given_of(input, options.reduceOp);
     const std::vector<int64_t> counts(static_cast<size_t>(size_), output.numel());
     std::vector<const void*> pieces;
     for (int i = 0; i < size_; ++i)
-      pieces.push_back(static_cast<const char*>(input.data_ptr()) + i * bytes_of(output));
+      pieces.push_back(static_cast<const char*>(given.tensor.data_ptr()) + i * bytes_of(output));
     return translated([&] {
       return comm::reduce_scatter(*group_, pieces, counts, output.data_ptr(), reducible_type_of(output),
-                                  reduction_of(options.reduceOp), call_of(options, {output, input}));
+                                  given.reduction, call_of(options, {output, given.tensor}));
     });
   }
 

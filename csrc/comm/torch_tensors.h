@@ -56,7 +56,24 @@ inline Reduction reduction_of(const c10d::ReduceOp& reduce_op) {
     case c10d::ReduceOp::BXOR: return Reduction::BitXor;
     default: break;
   }
-  TORCH_CHECK(false, "ReduceOp.PREMUL_SUM exists for NCCL only. Multiply before a ReduceOp.SUM instead.");
+  TORCH_CHECK(false, "ReduceOp.PREMUL_SUM is for dense all_reduce and reduce_scatter. Multiply before a ReduceOp.SUM "
+                     "instead.");
+}
+
+// What a rank gives to a reduction, and how it is reduced: PREMUL_SUM is the sum of what was multiplied before.
+struct Given {
+  at::Tensor tensor;
+  Reduction reduction;
+};
+
+inline Given given_of(const at::Tensor& tensor, const c10d::ReduceOp& reduce_op) {
+  if (reduce_op.op_ != c10d::ReduceOp::PREMUL_SUM) return {tensor, reduction_of(reduce_op)};
+  const auto* factor = dynamic_cast<const c10d::NCCLPreMulSumSupplement*>(reduce_op.supplement_.get());
+  TORCH_CHECK_VALUE(factor != nullptr && (tensor.is_floating_point() || tensor.is_complex()),
+                    "ReduceOp.PREMUL_SUM multiplies numbers that are not whole by a factor, but got a tensor of type ",
+                    tensor.scalar_type(), factor == nullptr ? " and no factor." : ".");
+  const at::Tensor& of_tensor = factor->tensor_factor;
+  return {of_tensor.defined() ? tensor.mul(of_tensor.reshape({})) : tensor.mul(factor->double_factor), Reduction::Sum};
 }
 
 // Errors of the core reach Python as torch.distributed.DistBackendError, or as ValueError for wrong arguments.
