@@ -518,6 +518,16 @@ DIGESTS: dict[str, dict[str, str]] = {
         "0.19.0": "5d8a848ad65c1b6fc64b7e6a45846e9e7d3be3173d010844713ed593627fccf5",
         "0.19.1": "5d8a848ad65c1b6fc64b7e6a45846e9e7d3be3173d010844713ed593627fccf5",
     },
+    "core-fsdp-mesh": {
+        "0.14.0": "c01769a760b6aec501deb2617744d8b111aadd3eeac2f31b467e4903af1476c6",
+        "0.15.3": "c01769a760b6aec501deb2617744d8b111aadd3eeac2f31b467e4903af1476c6",
+        "0.16.0": "c01769a760b6aec501deb2617744d8b111aadd3eeac2f31b467e4903af1476c6",
+        "0.16.1": "c01769a760b6aec501deb2617744d8b111aadd3eeac2f31b467e4903af1476c6",
+        "0.17.1": "c01769a760b6aec501deb2617744d8b111aadd3eeac2f31b467e4903af1476c6",
+        "0.18.2": "c01769a760b6aec501deb2617744d8b111aadd3eeac2f31b467e4903af1476c6",
+        "0.19.0": "324dbbcf87b91fe57e2329a10af62732dbcda0bf87ca1d2d72307c3b5b3f77c4",
+        "0.19.1": "324dbbcf87b91fe57e2329a10af62732dbcda0bf87ca1d2d72307c3b5b3f77c4",
+    },
     "core-load-fp32": {
         "0.14.0": "0f5b599c6cb16c507c153e85a06328beeb27650b507b704cf28fac6c573f1fbc",
         "0.15.3": "0f5b599c6cb16c507c153e85a06328beeb27650b507b704cf28fac6c573f1fbc",

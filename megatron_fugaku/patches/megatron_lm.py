@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from megatron_fugaku.errors import ConfigError
+from megatron_fugaku.patches.cuda_names import is_cuda
 from megatron_fugaku.patches.options import allow_choice, refuse_options, wrap_parse_args
 from megatron_fugaku.patches.stand_ins import absent_function
 
@@ -82,6 +83,18 @@ def build_is_tensor(original: Callable) -> Callable:
         assert tensor is not None
 
     return _is_cuda
+
+
+def build_device_mesh(original: type) -> type:
+    """Return ``DeviceMesh`` whose meshes of a group that are asked for as of "cuda" are of the CPU: torch's FSDP2 makes
+    the device of a mesh from its type and the number of ``torch.cuda.current_device()``, which here is no number."""
+
+    class CpuDeviceMesh(original):
+        @staticmethod
+        def from_group(group: Any, device_type: str, *args: Any, **kwargs: Any) -> Any:
+            return original.from_group(group, "cpu" if is_cuda(device_type) else device_type, *args, **kwargs)
+
+    return CpuDeviceMesh
 
 
 def build_router_gating_linear(original: Callable) -> Callable:

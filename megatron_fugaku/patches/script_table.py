@@ -244,6 +244,12 @@ SCRIPT_PATCHES: tuple[Patch, ...] = (
           reason="text generation over pipeline stages asserts that tensors are on a GPU",
           upstream_ref="megatron/core/inference/communication_utils.py",
           remove_when="upstream broadcasts what is anywhere", **_CORE),
+    Patch(id="core-fsdp-mesh", target="megatron.core.distributed.torch_fully_sharded_data_parallel:DeviceMesh",
+          kind="wrap", make=f"{_MAKERS}.megatron_lm:build_device_mesh",
+          digest_of="megatron.core.distributed.torch_fully_sharded_data_parallel",
+          reason="FSDP2 is given a mesh of CUDA devices, of which it asks for the number of one",
+          upstream_ref="megatron/core/distributed/torch_fully_sharded_data_parallel.py",
+          remove_when="upstream asks the process group for the device", **_CORE),
     Patch(id="core-load-fp32", kind="wrap", target="megatron.core.optimizer.distrib_optimizer:"
           "DistributedOptimizer._set_main_param_and_optimizer_states",
           make=f"{_MAKERS}.megatron_optimizer:build_without_gradients",

@@ -76,6 +76,18 @@ def test_a_tensor_may_be_anywhere():
         is_cuda(None)
 
 
+def test_a_mesh_of_cuda_devices_is_one_of_cpus():
+    class DeviceMesh:
+        @staticmethod
+        def from_group(group, device_type, mesh=None):
+            return group, device_type, mesh
+
+    mesh = megatron_lm.build_device_mesh(DeviceMesh)
+    assert issubclass(mesh, DeviceMesh)
+    assert mesh.from_group("group", "cuda", mesh=3) == ("group", "cpu", 3)
+    assert mesh.from_group("group", "meta") == ("group", "meta", None)
+
+
 def test_no_transformer_engine_is_new_enough_where_there_is_none(monkeypatch):
     asked = []
     is_te_min_version = megatron_lm.build_is_te_min_version(lambda version: asked.append(version) or True)
