@@ -44,6 +44,7 @@ RULES: tuple[tuple[str, tuple[str, ...]], ...] = (
                r"'cuda(:\d+)?' (device|backend)", "CUDA (device|runtime|kernel)", "Cannot access accelerator",
                "assert 'cpu' == 'cuda'", "(?i)allocated memory for .* should decrease after offload",
                "fp16 is not supported on your device", "(?i)fp16 (is )?not supported", "Grouped GEMM is not available",
+               "nccl_allocator",
                "Deep EP and Hybrid EP are not available")),
     # torch 2.13 and DeepSpeed 0.19.8 do without what Megatron-LM 0.16 and the tests of DeepSpeed 0.19.6 ask for.
     ("fails on GPUs too", ("'FileSystemWriter' object has no attribute 'metadata_path'", "NullHandler-dcp_logger",
