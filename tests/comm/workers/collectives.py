@@ -135,24 +135,6 @@ def reduce_scatter() -> None:
                 assert_close(output, expected, ("reduce_scatter", dtype, op, count))
 
 
-def sums_of_what_was_multiplied() -> None:
-    """PREMUL_SUM, by which FSDP averages."""
-    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.complex64):
-        for factor in (0.25, torch.tensor([0.25])):
-            op = dist._make_nccl_premul_sum(factor)
-            inputs = [fill(r, (size(), 33), dtype) for r in range(size())]
-            total = reduced([tensor * 0.25 for tensor in inputs], dist.ReduceOp.SUM)
-            tensor, given = inputs[rank()].clone(), inputs[rank()].clone()
-            dist.all_reduce(tensor, op)
-            assert_close(tensor, total, ("all_reduce", dtype, factor))
-            output = torch.empty(33, dtype=dtype)
-            dist.reduce_scatter_tensor(output, given.flatten(), op)
-            assert_close(output, total[rank()], ("reduce_scatter_tensor", dtype, factor))
-            dist.reduce_scatter(output.zero_(), list(given), op)
-            assert_close(output, total[rank()], ("reduce_scatter", dtype, factor))
-            assert torch.equal(given, inputs[rank()])
-
-
 def long_reductions_go_in_pieces() -> None:
     for dtype in (torch.float32, torch.float64, torch.int64, torch.complex128):
         inputs = [fill(r, (size(), 70_001), dtype) for r in range(size())]
@@ -588,7 +570,6 @@ checks_to_run = (
     reduce_scatter,
     long_reductions_go_in_pieces,
     uneven_reduce_scatter,
-    sums_of_what_was_multiplied,
     aliased_reduce_scatter_and_all_gather,
     broadcast,
     all_gather,

@@ -7,6 +7,7 @@ import tempfile
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as checkpoint
+from collectives import assert_close, reduced
 from contributions import fill
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -80,6 +81,24 @@ def distributed_checkpoint() -> None:
     assert torch.equal(state["weights"].full_tensor(), weights) and state["step"] == 3
 
 
+def sums_of_what_was_multiplied() -> None:
+    """PREMUL_SUM, by which FSDP averages."""
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.complex64):
+        for factor in (0.25, torch.tensor([0.25])):
+            op = dist._make_nccl_premul_sum(factor)
+            inputs = [fill(r, (dist.get_world_size(), 33), dtype) for r in range(dist.get_world_size())]
+            total = reduced([tensor * 0.25 for tensor in inputs], dist.ReduceOp.SUM)
+            tensor, given = inputs[dist.get_rank()].clone(), inputs[dist.get_rank()].clone()
+            dist.all_reduce(tensor, op)
+            assert_close(tensor, total, ("all_reduce", dtype, factor))
+            output = torch.empty(33, dtype=dtype)
+            dist.reduce_scatter_tensor(output, given.flatten(), op)
+            assert_close(output, total[dist.get_rank()], ("reduce_scatter_tensor", dtype, factor))
+            dist.reduce_scatter(output.zero_(), list(given), op)
+            assert_close(output, total[dist.get_rank()], ("reduce_scatter", dtype, factor))
+            assert torch.equal(given, inputs[dist.get_rank()])
+
+
 def world_made_twice() -> None:
     dist.destroy_process_group()
     dist.init_process_group("mpi")
@@ -88,4 +107,5 @@ def world_made_twice() -> None:
     assert tensor.item() == dist.get_world_size()
 
 
-checks_to_run = (data_parallel, fully_sharded, redistribution, distributed_checkpoint, world_made_twice)
+checks_to_run = (data_parallel, fully_sharded, sums_of_what_was_multiplied, redistribution, distributed_checkpoint,
+                 world_made_twice)
