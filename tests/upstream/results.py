@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import lzma
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,8 @@ from upstream.reports import Report  # noqa: E402
 TITLES = {"megatron_lm": "Megatron-LM core_v0.16.1, its unit tests", "deepspeed": "DeepSpeed, its unit tests"}
 
 Results = dict[int, dict[str, Report]]
+#: Of paths where machines have their users, programs and scratch, all but the last part.
+_FOLDERS = re.compile(r"(?:(?<=\\n)|(?<![\w.:/]))/(?:home|root|srv|tmp|usr|var|work)/(?:[\w.+@-]+/)*")
 
 
 def find_archive(upstream: str) -> Path:
@@ -39,10 +42,10 @@ def read_archive(upstream: str) -> Results:
 
 
 def write_archive(upstream: str, results: Results) -> None:
-    """Keep results in the repository."""
+    """Keep results in the repository, without the folders that only this machine has."""
     ranks = {number: {folder: asdict(report) for folder, report in folders.items()}
              for number, folders in results.items()}
-    text = json.dumps(ranks, indent=0, sort_keys=True)
+    text = _FOLDERS.sub("", json.dumps(ranks, indent=0, sort_keys=True))
     find_archive(upstream).write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
 
 
@@ -69,7 +72,8 @@ def main() -> int:
               file=sys.stderr)
         return 2
     write_archive(arguments.upstream, results)
-    (HERE / f"{arguments.upstream}.md").write_text(render_page(arguments.upstream, results), encoding="utf-8")
+    page = render_page(arguments.upstream, read_archive(arguments.upstream))
+    (HERE / f"{arguments.upstream}.md").write_text(page, encoding="utf-8")
     return 0
 
 
