@@ -67,7 +67,7 @@ def _gather(x: torch.Tensor, group: Any, async_op: bool = False) -> tuple[torch.
 
 def linear(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, gradient_accumulation_fusion: bool,
            allreduce_dgrad: bool, sequence_parallel: bool, *, grad_output_buffer: Any = None, tp_group: Any = None,
-           gtp_remat_size: int = 1, **of_a_version: Any) -> torch.Tensor:
+           **of_a_version: Any) -> torch.Tensor:
     """Do what ``linear_with_grad_accumulation_and_async_allreduce`` does, with the arguments that it has, of which some
     come and go with megatron-core's versions.
 
@@ -77,12 +77,11 @@ def linear(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None,
     if not weight.requires_grad:
         return linear_with_frozen_weight(input, weight, bias, gradient_accumulation_fusion, allreduce_dgrad,
                                          sequence_parallel, tp_group=tp_group)
-    is_plain = not gradient_accumulation_fusion and grad_output_buffer is None and gtp_remat_size == 1
+    is_plain = (not gradient_accumulation_fusion and grad_output_buffer is None
+                and of_a_version.get("gtp_remat_size", 1) == 1)
     knows_group = tp_group is not None or not (allreduce_dgrad or sequence_parallel)
     if is_plain and knows_group and load_operators() is not None and runs_kernel("matmul", input, weight):
         return _Linear.apply(input, weight, bias, allreduce_dgrad, sequence_parallel, tp_group)
-    if gtp_remat_size != 1:
-        of_a_version["gtp_remat_size"] = gtp_remat_size
     return linear_with_grad_accumulation_and_async_allreduce(
         input, weight, bias, gradient_accumulation_fusion, allreduce_dgrad, sequence_parallel,
         grad_output_buffer=grad_output_buffer, tp_group=tp_group, **of_a_version)

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_inputs import values
+from product_checks import assert_threads_and_strides_do_not_matter, draw_integers
 
 from megatron_fugaku.kernels.implementations import set_implementations
 from megatron_fugaku.kernels.matmul import matmul, multiply, multiply_into, operator, reference
@@ -30,11 +31,7 @@ def kernels():
        accumulate=st.booleans())
 def test_small_integers_are_multiplied_exactly(batch, rows, columns, depth, turned, dtype, accumulate):
     """Sums of integers below 2^24 have one value in any order: float64 must agree to the bit."""
-    generator = torch.Generator().manual_seed(rows)
-    a = torch.randint(-3, 4, (batch, depth, rows) if turned[0] else (batch, rows, depth), generator=generator)
-    b = torch.randint(-3, 4, (batch, columns, depth) if turned[1] else (batch, depth, columns), generator=generator)
-    out = torch.randint(-3, 4, (batch, columns, rows) if turned[2] else (batch, rows, columns), generator=generator)
-    a, b, out = (x.transpose(1, 2) if turn else x for x, turn in zip((a, b, out), turned, strict=True))
+    a, b, out = draw_integers(rows, batch, rows, columns, depth, turned)
     exact = a.double() @ b.double() + (out if accumulate else 0)
     result = out.float()
     operator()(a.to(dtype), b.to(dtype), result, 1.0, accumulate)
@@ -55,20 +52,7 @@ def test_errors_are_those_of_float32_sums(dtype, shape):
 
 
 def test_threads_and_strides_do_not_matter():
-    a, b = values(3, 70, 500), values(3, 500, 90, seed=1)
-    before, results = torch.get_num_threads(), []
-    try:
-        for num_threads in (1, 2, 5):
-            torch.set_num_threads(num_threads)
-            results.append(multiply(a, b))
-            results.append(multiply(a.transpose(1, 2).contiguous().transpose(1, 2), b))
-            results.append(multiply(a.permute(1, 0, 2).contiguous().permute(1, 0, 2), b))
-            results.append(multiply(torch.stack([a, a], 3)[..., 0], torch.stack([b, b], 3)[..., 1]))
-            turned = torch.empty(3, 90, 70).transpose(1, 2)
-            results.append(multiply_into(turned, a, b))
-    finally:
-        torch.set_num_threads(before)
-    assert all(torch.equal(result, results[0]) for result in results)
+    assert_threads_and_strides_do_not_matter(torch.float32, 500)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

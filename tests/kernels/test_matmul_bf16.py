@@ -7,11 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_inputs import values
+from product_checks import assert_threads_and_strides_do_not_matter, draw_integers
 
 from megatron_fugaku.errors import EnvironmentError
 from megatron_fugaku.kernels import extension
 from megatron_fugaku.kernels.implementations import explain_implementation, set_implementations
-from megatron_fugaku.kernels.matmul import bfloat16_operator, matmul, multiply, multiply_into, operator
+from megatron_fugaku.kernels.matmul import bfloat16_operator, matmul, multiply_into, operator
 
 
 @pytest.fixture(autouse=True)
@@ -30,11 +31,7 @@ def chosen():
        dtype=st.sampled_from((torch.float32, torch.bfloat16)))
 def test_small_integers_are_multiplied_exactly(batch, rows, columns, depth, accumulate, turned, dtype):
     """Sums of integers below 2^24 have one value however they are rounded: float64 must agree to the bit."""
-    generator = torch.Generator().manual_seed(depth)
-    a = torch.randint(-3, 4, (batch, depth, rows) if turned[0] else (batch, rows, depth), generator=generator)
-    b = torch.randint(-3, 4, (batch, columns, depth) if turned[1] else (batch, depth, columns), generator=generator)
-    out = torch.randint(-3, 4, (batch, columns, rows) if turned[2] else (batch, rows, columns), generator=generator)
-    a, b, out = (x.transpose(1, 2) if turn else x for x, turn in zip((a, b, out), turned, strict=True))
+    a, b, out = draw_integers(depth, batch, rows, columns, depth, turned)
     exact = a.double() @ b.double() + (out if accumulate else 0)
     result = out.to(dtype)
     bfloat16_operator()(a.bfloat16(), b.bfloat16(), result, 1.0, accumulate)
@@ -51,19 +48,7 @@ def test_errors_are_those_of_float32_sums_rounded_to_odd(shape):
 
 
 def test_threads_and_strides_do_not_matter():
-    a, b = values(3, 70, 300, dtype=torch.bfloat16), values(3, 300, 90, dtype=torch.bfloat16, seed=1)
-    before, results = torch.get_num_threads(), []
-    try:
-        for num_threads in (1, 2, 5):
-            torch.set_num_threads(num_threads)
-            results.append(multiply(a, b))
-            results.append(multiply(a.transpose(1, 2).contiguous().transpose(1, 2), b))
-            results.append(multiply(torch.stack([a, a], 3)[..., 0], torch.stack([b, b], 3)[..., 1]))
-            turned = torch.empty(3, 90, 70, dtype=torch.bfloat16).transpose(1, 2)
-            results.append(multiply_into(turned, a, b))
-    finally:
-        torch.set_num_threads(before)
-    assert all(torch.equal(result, results[0]) for result in results)
+    assert_threads_and_strides_do_not_matter(torch.bfloat16, 300)
 
 
 def test_only_its_name_chooses_it_and_gradients_have_it_too():

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_inputs import values
+from product_checks import assert_threads_and_strides_do_not_matter
 from torch.testing import assert_close
 
 from megatron_fugaku.errors import EnvironmentError
@@ -85,19 +86,7 @@ def test_errors_are_a_thousandth_of_the_result_at_any_depth(depth):
 
 
 def test_threads_and_strides_do_not_matter():
-    a, b = values(3, 70, 300, dtype=torch.float16), values(3, 300, 90, dtype=torch.float16, seed=1)
-    before, results = torch.get_num_threads(), []
-    try:
-        for num_threads in (1, 2, 5):
-            torch.set_num_threads(num_threads)
-            results.append(multiply(a, b))
-            results.append(multiply(a.transpose(1, 2).contiguous().transpose(1, 2), b))
-            results.append(multiply(torch.stack([a, a], 3)[..., 0], torch.stack([b, b], 3)[..., 1]))
-            turned = torch.empty(3, 90, 70, dtype=torch.float16).transpose(1, 2)
-            results.append(multiply_into(turned, a, b))
-    finally:
-        torch.set_num_threads(before)
-    assert all(torch.equal(result, results[0]) for result in results)
+    assert_threads_and_strides_do_not_matter(torch.float16, 300)
 
 
 def test_gradients_and_other_types_keep_float32_sums():
