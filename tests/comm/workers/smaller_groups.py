@@ -19,18 +19,19 @@ def _sum_of_ranks(group: dist.ProcessGroup | None = None) -> float:
     return tensor.item()
 
 
-def _meet_at(number: int) -> None:
-    """Let torch's own rendezvous be at another port."""
-    os.environ["MASTER_PORT"] = str(int(registration._own_rendezvous[1]) + number)
+def _find_ports() -> list[int]:
+    """A port of each process that was free there just now. Collective over the job."""
+    return load_extension().all_gather_int(registration._free_port())
 
 
 def check_first_ranks_make_groups_again_and_again() -> None:
     """Members come by one address, one after the other, and their torch ranks need not be in MPI's order."""
     mpi_rank, size = comm.rank_info().rank, comm.rank_info().world_size
+    ports = _find_ports()
     for num_members in (size - 1, size - 1, 2, 1):
         if mpi_rank >= num_members:
             continue
-        _meet_at(num_members)  # each number of members has its rank 0 elsewhere
+        os.environ["MASTER_PORT"] = str(ports[num_members - 1])
         rank = num_members - 1 - mpi_rank
         dist.init_process_group("mpi", rank=rank, world_size=num_members)
         assert (dist.get_rank(), dist.get_world_size()) == (rank, num_members)
@@ -44,7 +45,7 @@ def check_first_ranks_make_groups_again_and_again() -> None:
 def check_two_jobs_side_by_side() -> None:
     """Disjoint default groups at addresses of their own."""
     mpi_rank = comm.rank_info().rank
-    _meet_at(10 + mpi_rank // 2)
+    os.environ["MASTER_PORT"] = str(_find_ports()[mpi_rank // 2 * 2])
     dist.init_process_group("mpi", rank=mpi_rank % 2, world_size=2)
     assert _sum_of_ranks() == (1 if mpi_rank < 2 else 5)
     dist.destroy_process_group()
