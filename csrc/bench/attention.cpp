@@ -51,12 +51,15 @@ Case make_case(const std::string& dtype, bool backward, int64_t heads, int64_t l
           }};
 }
 
-const Declaration declaration([](bool whole) {
+const Declaration declaration([](Shapes shapes) {
   std::vector<Case> cases;
   for (const bool backward : {false, true}) {
-    // A width of 16 gives the tasks that 144 does.
-    cases.push_back(make_case("float32", backward, whole ? 6 : 1, whole ? 2048 : 384, whole ? 16 : 144));
-    if (!whole && !backward) cases.push_back(make_case("bfloat16", backward, 1, 384, 144));
+    if (shapes == Shapes::Whole) {  // a width of 16 gives the tasks that 144 does
+      cases.push_back(make_case("float32", backward, 6, 2048, 16));
+      continue;
+    }
+    cases.push_back(make_case("float32", backward, 1, shapes == Shapes::Deep ? 2048 : 384, 144));
+    if (!backward) cases.push_back(make_case("bfloat16", backward, 1, shapes == Shapes::Deep ? 2048 : 384, 144));
   }
   return cases;
 });

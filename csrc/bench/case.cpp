@@ -18,10 +18,10 @@ kernels::Isa chosen_isa = kernels::Isa::Sve;
 
 Declaration::Declaration(Declare declare) { declarations().push_back(std::move(declare)); }
 
-std::vector<Case> list_cases(bool whole) {
+std::vector<Case> list_cases(Shapes shapes) {
   std::vector<Case> all;
   for (const Declare& declare : declarations())
-    for (Case& item : declare(whole)) all.push_back(std::move(item));
+    for (Case& item : declare(shapes)) all.push_back(std::move(item));
   std::sort(all.begin(), all.end(), [](const Case& a, const Case& b) { return name_of(a) < name_of(b); });
   return all;
 }

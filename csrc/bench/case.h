@@ -1,7 +1,7 @@
 // The cases in which instructions of the kernels are counted. A family of kernels has one file here that declares its
 // cases; nothing else knows of it:
 //
-//   const Declaration declaration([](bool whole) { return std::vector<Case>{...}; });
+//   const Declaration declaration([](Shapes shapes) { return std::vector<Case>{...}; });
 //
 // A case names what is computed, in words by which stock torch's side goes too: kernel_peer_program.py of
 // megatron_fugaku/bench.
@@ -41,16 +41,18 @@ struct Case {
   std::function<double()> measure_error = nullptr;
 };
 
-// What it declares: small shapes in all types, which cost an emulator little, or the whole ones of the 13B model on 6
-// ranks, in float32 alone, since threads share other types alike.
-using Declare = std::function<std::vector<Case>(bool whole)>;
+// Small ones in all types, which cost an emulator little; the whole ones of the 13B model on 6 ranks, for threads to
+// share, in float32 alone, since they share other types alike, and with little depth; or, where small ones overstate what
+// a kernel does beside its work, deep ones for one thread: a head of the 13B model, or a part of a layer.
+enum class Shapes { Small, Whole, Deep };
+using Declare = std::function<std::vector<Case>(Shapes shapes)>;
 
 struct Declaration {
   explicit Declaration(Declare declare);
 };
 
 // All cases, in the order of their names.
-std::vector<Case> list_cases(bool whole);
+std::vector<Case> list_cases(Shapes shapes);
 
 // Elements of a tile, as of csrc/ops: fewer are not worth a second thread.
 constexpr int64_t kGrain = 16384;

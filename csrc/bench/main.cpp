@@ -1,6 +1,6 @@
 // Runs cases of the kernels between the marks of emulator/marks.h, for the counter there:
 //
-//   kernel_bench [--list] [--whole] [--isa=NAME] [--threads=N] [CASE...]
+//   kernel_bench [--list] [--whole|--deep] [--isa=NAME] [--threads=N] [CASE...]
 //
 // One line of JSON on standard output for every case, in the order of their regions. A CASE is the name of one, or a
 // part of it; without any all are run. --threads shares the work of a case among so many threads as torch's
@@ -19,7 +19,8 @@ namespace mfugaku::bench {
 namespace {
 
 struct Options {
-  bool lists_only = false, whole = false;
+  bool lists_only = false;
+  Shapes shapes = Shapes::Small;
   int64_t num_threads = 1;
   std::vector<std::string> words;
 };
@@ -36,7 +37,9 @@ Options parse(int argc, char** argv) {
     if (word == "--list") {
       options.lists_only = true;
     } else if (word == "--whole") {
-      options.whole = true;
+      options.shapes = Shapes::Whole;
+    } else if (word == "--deep") {
+      options.shapes = Shapes::Deep;
     } else if (word.rfind("--isa=", 0) == 0) {
       if (!kernels::parse_isa(word.substr(6), chosen_isa)) refuse(word + " names no instruction set");
     } else if (word.rfind("--threads=", 0) == 0) {
@@ -139,7 +142,7 @@ void print(const Case& item, bool with_error) {
 int main(int argc, char** argv) {
   const Options options = parse(argc, argv);
   bool found = false;
-  for (const Case& item : list_cases(options.whole)) {
+  for (const Case& item : list_cases(options.shapes)) {
     if (!is_asked_for(item, options.words)) continue;
     found = true;
     if (!options.lists_only && options.num_threads == 1) run_marked(item.prepare(1));

@@ -46,8 +46,11 @@ Case make_backward(const std::string& dtype, bool causal, int64_t rows, int64_t 
           }};
 }
 
-const Declaration declaration([](bool whole) {
-  if (whole)
+const Declaration declaration([](Shapes shapes) {
+  if (shapes == Shapes::Deep)
+    return std::vector<Case>{make_forward("float32", true, 2048, 2048, &Kernels::forward_float32),
+                             make_backward("float32", true, 2048, 2048, &Kernels::backward_float32)};
+  if (shapes == Shapes::Whole)
     return std::vector<Case>{make_forward("float32", true, 6 * 2048, 2048, &Kernels::forward_float32),
                              make_backward("float32", true, 6 * 2048, 2048, &Kernels::backward_float32)};
   return std::vector<Case>{

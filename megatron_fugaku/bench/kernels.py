@@ -11,6 +11,7 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,15 +22,16 @@ from megatron_fugaku.bench.kernel_peers import PeerCount, count_peers, open_arm6
 from megatron_fugaku.bench.kernel_score import PASSES, STOCK_CASES, StepTime, add_up, render_score, time_steps
 from megatron_fugaku.bench.kernel_targets import (
     LEAST_FLOAT16_SPEEDUP,
-    LEAST_SHARE_OF_PEAK,
     MOST_ERROR,
     MOST_IMBALANCE,
+    least_share_of_peak,
     most_instructions,
 )
 from megatron_fugaku.bench.records import Record, render_columns
 from megatron_fugaku.errors import ConfigError, EnvironmentError
 
 BENCHMARK = "kernels"
+DEEP = "--deep"
 ASKED, PEAK, EVEN, WIDE = "at most", "peak of multiply-adds", "evenly shared", "ours in float32"
 
 
@@ -39,7 +41,8 @@ class CaseCount:
 
     Attributes:
         case: as the benchmark's program prints it: its name, op, variant, dtype, shape, unit and numbers; ``error``
-            where it is less accurate than float32, against float64 and in root mean squares.
+            where it is less accurate than float32, against float64 and in root mean squares; and whether it is
+            ``deep``, of the lengths of the 13B model.
         region: what was executed for it.
         cycles: of the whole case; None where they were not modelled.
     """
@@ -70,14 +73,18 @@ class Balance:
         return self.most / self.mean
 
 
-def count_cases(program: Path, counter: Path, words: Sequence[str] = (), model: bool = True) -> list[CaseCount]:
-    """Return the counts of the cases whose names contain one of the words, or of all.
+def count_cases(program: Path, counter: Path, words: Sequence[str] = (), model: bool = True,
+                deep: bool = False) -> list[CaseCount]:
+    """Return the counts of the cases whose names contain one of the words, or of all: small ones, or deep ones.
 
     Raises:
         EnvironmentError: the program fails, or LLVM's tools are missing and cycles are asked for.
     """
-    printed, regions = a64fx_counts.count_regions(counter, [program, *words])
-    cases = [json.loads(line) for line in printed.splitlines()]
+    options = [DEEP] if deep else []
+    if not _has_any(program, words, *options):
+        return []
+    printed, regions = a64fx_counts.count_regions(counter, [program, *options, *words])
+    cases = [_read_case(line, deep) for line in printed.splitlines()]
     cycles = a64fx_cycles.model_cycles(regions) if model else [None] * len(regions)
     return [CaseCount(*of_case) for of_case in zip(cases, regions, cycles, strict=True)]
 
@@ -95,7 +102,7 @@ def count_balance(program: Path, counter: Path, num_threads: int, words: Sequenc
         EnvironmentError: the program fails.
     """
     size = ["--whole"] if whole else []
-    if not any(word in name for word in words or [""] for name in list_names(program, *size)):
+    if not _has_any(program, words, *size):
         return []
     printed, regions = a64fx_counts.count_threads(counter, [program, *size, f"--threads={num_threads}", *words])
     balances = []
@@ -149,19 +156,11 @@ def measure(plan: Plan) -> Outcome:
         counter = a64fx_counts.build_counter(Path(folder))
         program = a64fx_counts.build_bench(Path(folder), plan.compiler)
         check_words(program, plan.words)
-        counts = count_cases(program, counter, plan.words)
-        balances = count_balance(program, counter, plan.num_threads, plan.words) if plan.num_threads else []
-        peers, no_peers = {}, "stock torch was not asked for"
-        if plan.peers:
-            marks = a64fx_counts.build_marks(Path(folder), plan.compiler)
-            try:
-                with open_arm64_root(plan.arm64_root) as root:
-                    cases = [*(count.case for count in counts), *(() if plan.words else STOCK_CASES.values())]
-                    peers, no_peers = count_peers(cases, counter, marks, root), ""
-            except EnvironmentError as error:
-                if plan.arm64_root is not None:
-                    raise
-                no_peers = str(error)
+        with ThreadPoolExecutor() as pool:  # an emulator keeps one core busy
+            stock = pool.submit(_measure_peers, plan, program, counter)
+            counts = [count for deep in (False, True) for count in count_cases(program, counter, plan.words, deep=deep)]
+            balances = count_balance(program, counter, plan.num_threads, plan.words) if plan.num_threads else []
+            peers, no_peers = stock.result()
         loops = []
         if a64fx_osaca.is_installed():
             loops = a64fx_osaca.judge_hot_loops([count.case["case"] for count in counts],
@@ -170,13 +169,31 @@ def measure(plan: Plan) -> Outcome:
                    tuple(loops))
 
 
+def _measure_peers(plan: Plan, program: Path, counter: Path) -> tuple[dict[str, PeerCount], str]:
+    """Count stock torch; return why there is nothing, too."""
+    if not plan.peers:
+        return {}, "stock torch was not asked for"
+    marks = a64fx_counts.build_marks(counter.parent, plan.compiler)
+    cases = [case for deep in (False, True) for case in list_cases(program, deep)
+             if any(word in case["case"] for word in plan.words or [""])
+             # Its products of long halves would take the emulator hours.
+             and (not deep or case["dtype"] == "float32")]
+    try:
+        with open_arm64_root(plan.arm64_root) as root:
+            return count_peers([*cases, *(() if plan.words else STOCK_CASES.values())], counter, marks, root), ""
+    except EnvironmentError as error:
+        if plan.arm64_root is not None:
+            raise
+        return {}, str(error)
+
+
 def check_words(program: Path, words: Sequence[str]) -> None:
     """Refuse a word that is in the name of no case.
 
     Raises:
         ConfigError: naming it, and all cases.
     """
-    names = list_names(program)
+    names = [*list_names(program), *list_names(program, DEEP)]
     for word in words:
         if not any(word in name for name in names):
             raise ConfigError(f"{word!r} is in the name of no case", "nothing would be counted for it",
@@ -184,14 +201,35 @@ def check_words(program: Path, words: Sequence[str]) -> None:
 
 
 def list_names(program: Path, *options: str) -> list[str]:
-    """Return the names of all cases, with ``--whole`` of those with whole 13B shapes.
+    """Return the names of all cases, with ``--whole`` of those with whole 13B shapes, with ``--deep`` of deep ones.
 
     Raises:
         EnvironmentError: there is no QEMU.
     """
+    return [json.loads(line)["case"] for line in _list(program, *options)]
+
+
+def list_cases(program: Path, deep: bool) -> list[dict]:
+    """Return all cases, small or deep, with nothing counted.
+
+    Raises:
+        EnvironmentError: there is no QEMU.
+    """
+    return [_read_case(line, deep) for line in _list(program, *([DEEP] if deep else []))]
+
+
+def _list(program: Path, *options: str) -> list[str]:
     done = subprocess.run([a64fx_counts.find_emulator(), "-cpu", a64fx_counts.PROCESSOR, program, "--list", *options],
                           capture_output=True, text=True, check=True)
-    return [json.loads(line)["case"] for line in done.stdout.splitlines()]
+    return done.stdout.splitlines()
+
+
+def _read_case(line: str, deep: bool) -> dict:
+    return json.loads(line) | {"deep": deep}
+
+
+def _has_any(program: Path, words: Sequence[str], *options: str) -> bool:
+    return any(word in name for word in words or [""] for name in list_names(program, *options))
 
 
 def compare(outcome: Outcome) -> list[Record]:
@@ -209,15 +247,17 @@ def compare(outcome: Outcome) -> list[Record]:
 def score(outcome: Outcome) -> dict[str, list[StepTime]]:
     """Return the times of a layer's steps by pass; nothing where not all of stock torch's share was counted.
 
-    Where several of our cases are of one op and variant, the slowest stands for them.
+    Where several of our cases are of one op and variant, the slowest stands for them, of deep ones if there are any.
     """
     stock = {key: outcome.peers.get(case["case"]) for key, case in STOCK_CASES.items()}
     if not all(stock.values()):
         return {}
     ours: dict[tuple[str, str], Cycles] = {}
-    for count in outcome.counts:
+    modelled = [count for count in outcome.counts if count.case["dtype"] == "float32" and count.cycles is not None]
+    deep = {(count.case["op"], count.case["variant"]) for count in modelled if count.case["deep"]}
+    for count in modelled:
         key, num_units = (count.case["op"], count.case["variant"]), count.case["num_units"]
-        if count.case["dtype"] == "float32" and count.cycles is not None:
+        if count.case["deep"] or key not in deep:
             cycles = Cycles(count.cycles.low / num_units, count.cycles.high / num_units)
             ours[key] = max(ours.get(key, cycles), cycles, key=lambda known: known.high)
     by_stock = {key: peer.cycles for key, peer in stock.items()}
@@ -234,7 +274,7 @@ def _compare_case(count: CaseCount, outcome: Outcome) -> list[Record]:
         return Record(BENCHMARK, name, f"{metric}_per_{unit}", value, of_unit, stock, peer_value)
 
     records = [record("instructions", count.per_unit, "instructions", peer.instructions if peer else None)]
-    most = most_instructions(case["op"], case["variant"], case["dtype"])
+    most = most_instructions(case)
     if most is not None:
         records.append(Record(BENCHMARK, name, f"instructions_per_{unit}", count.per_unit, "instructions", ASKED, most,
                               1))
@@ -247,7 +287,7 @@ def _compare_case(count: CaseCount, outcome: Outcome) -> list[Record]:
         value = getattr(count.cycles, bound) / case["num_units"]
         records.append(record(f"cycles_{bound}", value, "cycles", getattr(peer.cycles, bound) if peer else None))
         if unit == "flop":
-            target = LEAST_SHARE_OF_PEAK.get((case["op"], case["dtype"])) if bound == "high" else None
+            target = least_share_of_peak(case) if bound == "high" else None
             records.append(Record(BENCHMARK, name, f"cycles_{bound}_per_flop", value, "cycles", PEAK,
                                   1 / FLOPS_PER_CYCLE, target))
     return records
@@ -304,7 +344,7 @@ def _render_counts(outcome: Outcome) -> str:
     rows = []
     for count in outcome.counts:
         case, peer = count.case, outcome.peers.get(count.case["case"])
-        most = most_instructions(case["op"], case["variant"], case["dtype"])
+        most = most_instructions(case)
         cycles = count.cycles or Cycles(0, 0)
         per_unit = [bound / case["num_units"] for bound in (cycles.low, cycles.high)]
         rows.append([case["case"], case["unit"], _number(count.per_unit),

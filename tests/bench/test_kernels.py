@@ -85,9 +85,10 @@ def test_what_no_model_calls_has_no_whole_shape(kernel_bench, counter):
 
 
 CASE = {"case": "bias_gelu forward float32 8x3456", "op": "bias_gelu", "variant": "forward", "dtype": "float32",
-        "shape": [8, 3456], "unit": "element", "num_units": 1000, "num_bytes": 8000, "vector_bytes": 64}
+        "shape": [8, 3456], "unit": "element", "num_units": 1000, "num_bytes": 8000, "vector_bytes": 64,
+        "deep": False}
 PRODUCT = {"case": "gemm nt float32 8x8x8", "op": "gemm", "variant": "nt", "dtype": "float32", "shape": [8, 8, 8],
-           "unit": "flop", "num_units": 1024, "num_bytes": 768, "vector_bytes": 64}
+           "unit": "flop", "num_units": 1024, "num_bytes": 768, "vector_bytes": 64, "deep": True}
 STOCK = PeerCount("2.10.0", 7.4, Cycles(3.3, 4.3))
 
 
@@ -122,6 +123,34 @@ def test_products_are_compared_with_the_peak():
     assert [record.ok for record in slow if record.target == 0.95] == [False]
     [instructions] = [record for record in at_peak if record.peer == kernels.ASKED]
     assert instructions.ok is True and instructions.peer_value == 0.053
+
+
+def test_what_short_cases_overstate_is_asked_of_deep_ones():
+    """A small case of a product, of attention and of causal softmax is there to show changes."""
+    softmax = CASE | {"op": "softmax", "variant": "forward causal"}
+    for case in (PRODUCT, PRODUCT | {"op": "attention", "variant": "forward"}, softmax):
+        small, deep = (compare(outcome_of(count_of(case | {"deep": deep}, 5200, Cycles(1600, 1700))))
+                       for deep in (False, True))
+        assert [record.ok for record in small if record.ok is not None] == []
+        assert {record.ok for record in deep if record.ok is not None} == {False}
+    plain = compare(outcome_of(count_of(softmax | {"variant": "forward"}, 1400, Cycles(500, 1000))))
+    assert [record.ok for record in plain if record.peer == kernels.ASKED] == [True]
+
+
+def test_the_score_takes_deep_cases_where_there_are_any():
+    peers = {case["case"]: STOCK for case in STOCK_CASES.values()}
+    small = PRODUCT | {"deep": False}
+    [slow, fast, both] = [kernels.score(outcome_of(*counts, peers=peers))["forward"] for counts in (
+        [count_of(small, 52, Cycles(20, 22))], [count_of(PRODUCT, 52, Cycles(16, 17))],
+        [count_of(PRODUCT, 52, Cycles(16, 17)), count_of(small, 52, Cycles(20, 22))])]
+    assert both == fast != slow
+
+
+def test_deep_cases_have_the_lengths_of_the_13b_model(kernel_bench):
+    cases = kernels.list_cases(kernel_bench, deep=True)
+    assert {case["op"] for case in cases} == {"attention", "gemm", "softmax"}
+    assert all(case["deep"] and (2048 in case["shape"] or case["shape"] == [1, 576, 864, 864]) for case in cases)
+    assert not any(case["deep"] for case in kernels.list_cases(kernel_bench, deep=False))
 
 
 def test_products_in_float16_are_compared_with_those_in_float32_and_with_float64():

@@ -38,6 +38,29 @@ def _from_rank_0(thing: Any) -> Any:
     return given
 
 
+def _leave_groups() -> None:
+    if torch.distributed.is_initialized():
+        import deepspeed.comm
+
+        deepspeed.comm.destroy_process_group()
+
+
+def _begin_afresh() -> None:
+    """Have what a new process has: tests before this one, of fewer ranks perhaps, left other states on the ranks."""
+    from deepspeed.runtime.zero import parameter_offload, partition_parameters
+
+    _leave_groups()
+    torch.manual_seed(_FIRST_SEED)
+    partition_parameters.Init.param_id = 0
+    [number_of_modules] = parameter_offload.DeepSpeedZeRoOffload._register_deepspeed_module.__defaults__
+    number_of_modules[:] = [0]
+    parameter_offload.FWD_MODULE_STACK.clear()
+    replaced = partition_parameters.InsertPostInitMethodToModuleSubClasses
+    if "linear_bk" in vars(replaced):
+        torch.nn.functional.linear = replaced.linear_bk
+        del replaced.linear_bk
+
+
 def launch_on_ranks(self: Any, num_procs: int, init_method: str) -> None:
     """Stands for what starts processes in ``DistributedExec``: run the test on the first ranks of the job."""
     if num_procs > rank_info().world_size:
@@ -48,14 +71,11 @@ def launch_on_ranks(self: Any, num_procs: int, init_method: str) -> None:
     if not _took_part[-1]:
         return
     before = dict(os.environ)
-    torch.manual_seed(_FIRST_SEED)
+    _begin_afresh()
     try:
         message = self._dist_run(rank(), num_procs, port, init_method)
     finally:
-        if torch.distributed.is_initialized():
-            import deepspeed.comm
-
-            deepspeed.comm.destroy_process_group()
+        _leave_groups()
         os.environ.clear()
         os.environ.update(before)
     if message:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import re
 import shutil
@@ -64,6 +65,9 @@ class Job:
         return mpi_environment({
             "PYTHONPATH": os.pathsep.join(entry for entry in path if entry), "UPSTREAM_TESTS_FOLDER": str(self.folder),
             "MFUGAKU_COMM_TIMEOUT_S": f"{self.limits.collective_s:g}",
+            "DEEPSPEED_TIMEOUT": f"{math.ceil(self.limits.collective_s / 60)}",  # minutes
+            # DeepSpeed's harness forks ranks, which then walk through sets in one order, and its tests rely on that.
+            "PYTHONHASHSEED": "0",
             # The checkout stays as it is, and ranks do not compile it again in every job.
             "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self.folder.with_name("bytecode")),
         })
