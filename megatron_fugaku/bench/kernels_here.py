@@ -7,7 +7,7 @@ rank of the 13B run, cut to a fraction of their rows.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from megatron_fugaku.bench.deepspeed_adam import load_cpu_adam
 from megatron_fugaku.bench.records import Record, render_columns
+from megatron_fugaku.kernels import cross_entropy
 from megatron_fugaku.kernels.adamw import adamw
 from megatron_fugaku.kernels.attention import attention
 from megatron_fugaku.kernels.bias_gelu import bias_gelu
@@ -24,8 +25,12 @@ from megatron_fugaku.kernels.embedding import embedding
 from megatron_fugaku.kernels.grad_norm import sum_of_squares
 from megatron_fugaku.kernels.implementations import set_implementations
 from megatron_fugaku.kernels.matmul import multiply
+from megatron_fugaku.kernels.norm import layer_norm, rms_norm
 from megatron_fugaku.kernels.rope import reference as rope_by_torch
 from megatron_fugaku.kernels.rope import rope
+from megatron_fugaku.kernels.softmax import softmax
+from megatron_fugaku.kernels.swiglu import reference as swiglu_by_torch
+from megatron_fugaku.kernels.swiglu import swiglu
 
 _HEADS, _WIDTH, _HIDDEN, _ROWS = 6, 144, 5184, 512
 
@@ -73,13 +78,54 @@ def _attention(dtype: torch.dtype, p: float) -> Iterator[Case]:
 
 def _elementwise() -> Iterator[Case]:
     x, bias, residual = torch.randn(_ROWS, _HIDDEN), torch.randn(_HIDDEN), torch.randn(_ROWS, _HIDDEN)
-    yield Case("bias + GELU float32", lambda: bias_gelu(x, bias), lambda: functional.gelu(x + bias, approximate="tanh"),
-               6.0)
-    yield Case("bias + exact GELU float32", lambda: bias_gelu(x, bias, exact=True),
-               lambda: functional.gelu(x + bias), 3.0)
+    yield from _with_gradients("bias + GELU", bias_gelu, lambda x, bias: functional.gelu(x + bias, approximate="tanh"),
+                               [x, bias], 6.0)
+    yield from _with_gradients("bias + exact GELU", lambda x, bias: bias_gelu(x, bias, exact=True),
+                               lambda x, bias: functional.gelu(x + bias), [x, bias], 3.0)
     yield Case("dropout float32", lambda: dropout(x, 0.1), lambda: functional.dropout(x, 0.1), 10.0)
     yield Case("bias + dropout + residual float32", lambda: bias_dropout_add(x, bias, residual, 0.1),
                lambda: residual + functional.dropout(x + bias, 0.1), 10.0)
+
+
+def _with_gradients(name: str, ours: Callable, torchs: Callable, inputs: Sequence[torch.Tensor],
+                    target: float = 1.0) -> Iterator[Case]:
+    """Forward alone, and with the gradients of all inputs."""
+    yield Case(f"{name} float32", lambda: ours(*inputs), lambda: torchs(*inputs), target)
+    tracked = [x.clone().requires_grad_() for x in inputs]
+    upstream = torch.randn_like(ours(*inputs))
+    yield Case(f"{name} forward and backward float32",
+               lambda: torch.autograd.grad(ours(*tracked), tracked, upstream),
+               lambda: torch.autograd.grad(torchs(*tracked), tracked, upstream), 1.0)
+
+
+def _rows() -> Iterator[Case]:
+    scores = torch.randn(_HEADS, _ROWS, _ROWS)
+    mask = torch.ones(_ROWS, _ROWS, dtype=torch.bool).triu(1)
+    yield from _with_gradients("softmax", softmax, lambda x: torch.softmax(x, -1), [scores])
+    yield from _with_gradients(  # as Megatron has it where none of its kernels for GPUs is there
+        "scale + causal softmax", lambda x: softmax(x, 0.083, causal=True),
+        lambda x: torch.softmax((x * 0.083).masked_fill(mask, -10000.0), -1), [scores], 10.0)
+    x, weight, bias = torch.randn(_ROWS, _HIDDEN), torch.randn(_HIDDEN), torch.randn(_HIDDEN)
+    yield from _with_gradients("LayerNorm", layer_norm,
+                               lambda *inputs: functional.layer_norm(inputs[0], (_HIDDEN,), *inputs[1:]),
+                               [x, weight, bias])
+    yield from _with_gradients("RMSNorm", rms_norm,
+                               lambda *inputs: functional.rms_norm(inputs[0], (_HIDDEN,), inputs[1], 1e-5), [x, weight])
+    yield from _with_gradients("SwiGLU", swiglu, swiglu_by_torch, [torch.randn(_ROWS, 2 * 3456)])
+    logits, targets, ones = torch.randn(_ROWS, 10112), torch.randint(0, 10112, (_ROWS,)), torch.ones(_ROWS)
+    tracked = logits.clone().requires_grad_()
+
+    def loss_and_gradient() -> tuple[torch.Tensor, torch.Tensor]:
+        work = logits.clone()  # torch keeps the logits, ours writes over them
+        largest, powers, at_target = cross_entropy.operator()(work, targets, 0)
+        cross_entropy.backward_operator()(work, targets, 0, ones, largest, ones / powers)
+        return powers.log() + largest - at_target, work
+
+    def torchs_loss_and_gradient() -> tuple[torch.Tensor, torch.Tensor]:
+        loss = functional.cross_entropy(tracked, targets, reduction="none")
+        return loss.detach(), *torch.autograd.grad(loss, tracked, ones)
+
+    yield Case("cross-entropy forward and backward float32", loss_and_gradient, torchs_loss_and_gradient, 1.0)
 
 
 def _embedding_and_rope() -> Iterator[Case]:
@@ -141,6 +187,7 @@ def list_cases(has_deepspeed: bool = False) -> Iterator[Case]:
         for p in (0.0, 0.1):
             yield from _attention(dtype, p)
     yield from _elementwise()
+    yield from _rows()
     yield from _embedding_and_rope()
     yield from _optimizer(has_deepspeed)
 
