@@ -37,6 +37,8 @@ LEAST_FLOAT16_SPEEDUP = 1.7
 MOST_ERROR = {"gemm_fp16": 0.001}
 #: The most that the busiest of 48 threads may have to do, in multiples of their mean.
 MOST_IMBALANCE = 1.02
+#: The most that all of them may do more than one thread, as a share of what that one does.
+MOST_REDUNDANCY = 0.03
 
 
 def _find_key(case: Mapping, keys: Collection[tuple[str, str, str]]) -> tuple[str, str, str] | None:

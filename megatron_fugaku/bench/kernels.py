@@ -24,6 +24,7 @@ from megatron_fugaku.bench.kernel_targets import (
     LEAST_FLOAT16_SPEEDUP,
     MOST_ERROR,
     MOST_IMBALANCE,
+    MOST_REDUNDANCY,
     least_share_of_peak,
     most_instructions,
 )
@@ -32,7 +33,8 @@ from megatron_fugaku.errors import ConfigError, EnvironmentError
 
 BENCHMARK = "kernels"
 DEEP = "--deep"
-ASKED, PEAK, EVEN, WIDE = "at most", "peak of multiply-adds", "evenly shared", "ours in float32"
+ASKED, PEAK, EVEN, ALONE = "at most", "peak of multiply-adds", "evenly shared", "one thread"
+WIDE = "ours in float32"
 
 
 @dataclass(frozen=True)
@@ -59,18 +61,35 @@ class CaseCount:
 
 @dataclass(frozen=True)
 class Balance:
-    """How the tasks of a case are shared by threads, in multiply-adds or, where it has none, instructions."""
+    """How the tasks of a case are shared by threads, in multiply-adds or, where it has none, instructions.
+
+    Attributes:
+        case: as the benchmark's program prints it.
+        unit: multiply-adds or instructions.
+        num_busy: threads that have a part of the work.
+        most: of the busiest.
+        mean: of all threads that there are.
+        instructions: of all busy threads.
+        alone: instructions of one thread that does all of the work.
+    """
 
     case: Mapping
     unit: str
     num_busy: int
     most: int
     mean: float
+    instructions: int
+    alone: int
 
     @property
     def imbalance(self) -> float:
         """What the busiest thread has to do, in multiples of the mean of all threads that there are."""
         return self.most / self.mean
+
+    @property
+    def redundancy(self) -> float:
+        """What threads do more than one would, such as packing what another one has packed, as a share of its work."""
+        return self.instructions / self.alone - 1
 
 
 def count_cases(program: Path, counter: Path, words: Sequence[str] = (), model: bool = True,
@@ -105,13 +124,15 @@ def count_balance(program: Path, counter: Path, num_threads: int, words: Sequenc
     if not _has_any(program, words, *size):
         return []
     printed, regions = a64fx_counts.count_threads(counter, [program, *size, f"--threads={num_threads}", *words])
+    _, alone = a64fx_counts.count_threads(counter, [program, *size, *words])
     balances = []
-    for line, threads in zip(printed.splitlines(), regions, strict=True):
+    for line, threads, [one] in zip(printed.splitlines(), regions, alone, strict=True):
         unit = "multiply-adds" if any(thread.fmas for thread in threads) else "instructions"
         done = [thread.fmas if unit == "multiply-adds" else thread.instructions for thread in threads]
         # The thread that waits for the others has next to nothing of the work.
-        busy = [count for count in done if count > max(done) / 20]
-        balances.append(Balance(json.loads(line), unit, len(busy), max(busy), sum(done) / num_threads))
+        busy = [thread for thread, count in enumerate(done) if count > max(done) / 20]
+        balances.append(Balance(json.loads(line), unit, len(busy), max(done), sum(done) / num_threads,
+                                sum(threads[thread].instructions for thread in busy), one.instructions))
     return balances
 
 
@@ -236,7 +257,7 @@ def compare(outcome: Outcome) -> list[Record]:
     """Return a run's records: for every case instructions and cycles, against stock torch and what is asked for."""
     records = [record for count in outcome.counts for record in _compare_case(count, outcome)]
     records += [record for of_case in _pair_float16(outcome) for record in _judge_float16(*of_case, outcome.compiler)]
-    records += [_judge_balance(balance, outcome.compiler) for balance in outcome.balances]
+    records += [record for balance in outcome.balances for record in _judge_balance(balance, outcome.compiler)]
     for name, times in score(outcome).items():
         for bound, ours, stock in zip(("low", "high"), *add_up(times), strict=True):
             records.append(Record(BENCHMARK, f"13B layer {name} on {NUM_CORES} cores, {outcome.compiler}",
@@ -309,9 +330,12 @@ def _judge_float16(count: CaseCount, wide: CaseCount, compiler: str) -> list[Rec
             for bound in ("low", "high")]
 
 
-def _judge_balance(balance: Balance, compiler: str) -> Record:
-    return Record(BENCHMARK, f"{balance.case['case']} {compiler}, {balance.num_busy} busy threads", "busiest_thread",
-                  balance.most, balance.unit, EVEN, balance.mean, 1 / MOST_IMBALANCE)
+def _judge_balance(balance: Balance, compiler: str) -> list[Record]:
+    name = f"{balance.case['case']} {compiler}, {balance.num_busy} busy threads"
+    return [Record(BENCHMARK, name, "busiest_thread", balance.most, balance.unit, EVEN, balance.mean,
+                   1 / MOST_IMBALANCE),
+            Record(BENCHMARK, name, "all_threads", balance.instructions, "instructions", ALONE, balance.alone,
+                   1 / (1 + MOST_REDUNDANCY))]
 
 
 def memory_cycles(case: Mapping) -> float:
@@ -373,6 +397,11 @@ def _number(value: float) -> str:
 
 def _render_balances(balances: Sequence[Balance]) -> str:
     return render_columns(
-        ("whole 13B shape", "busy threads", "of", "busiest", "to mean", "asked"),
+        ("whole 13B shape", "busy threads", "of", "busiest", "to mean", "asked", "more than one thread does", "asked"),
         [[balance.case["case"], str(balance.num_busy), balance.unit, str(balance.most), f"{balance.imbalance:.4f}",
-          f"{'' if balance.imbalance <= MOST_IMBALANCE else '! '}{MOST_IMBALANCE:g}"] for balance in balances])
+          _mark(balance.imbalance, MOST_IMBALANCE, f"{MOST_IMBALANCE:g}"), f"{100 * balance.redundancy:.2f} %",
+          _mark(balance.redundancy, MOST_REDUNDANCY, f"{100 * MOST_REDUNDANCY:g} %")] for balance in balances])
+
+
+def _mark(value: float, most: float, shown: str) -> str:
+    return shown if value <= most else f"! {shown}"

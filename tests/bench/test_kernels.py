@@ -73,6 +73,7 @@ def test_threads_are_found_to_share_a_case(kernel_bench, counter):
     """Small, for the emulator's time: two threads have enough to do."""
     [two] = kernels.count_balance(kernel_bench, counter, 2, ["bias_gelu forward float32"], whole=False)
     assert two.unit == "multiply-adds" and two.num_busy == 2 and 1 <= two.imbalance <= 1.02
+    assert 0 < two.redundancy < 0.01  # they meet
     [four] = kernels.count_balance(kernel_bench, counter, 4, ["bias_gelu forward float32"], whole=False)
     assert four.num_busy == 2 and four.imbalance == pytest.approx(2 * two.imbalance)
     [mask] = kernels.count_balance(kernel_bench, counter, 2, ["dropout plain float32"], whole=False)
@@ -169,13 +170,14 @@ def test_products_in_float16_are_compared_with_those_in_float32_and_with_float64
 
 
 def test_the_balance_counts_threads_that_have_nothing_to_do():
-    even = Balance(CASE, "multiply-adds", 48, 100, 100.0)
-    idle = Balance(CASE, "multiply-adds", 6, 800, 100.0)
+    even = Balance(CASE, "multiply-adds", 48, 100, 100.0, 1020, 1000)
+    idle = Balance(CASE, "multiply-adds", 6, 800, 100.0, 1040, 1000)
     records = compare(outcome_of(balances=[even, idle]))
-    assert [record.ok for record in records] == [True, False]
-    assert records[1].ratio == pytest.approx(1 / 8) and "6 busy threads" in records[1].case
+    assert [record.ok for record in records] == [True, True, False, False]
+    assert records[2].ratio == pytest.approx(1 / 8) and "6 busy threads" in records[2].case
     report = render_report(outcome_of(balances=[even, idle]), records)
-    assert "! 1.02" in report and "8.0000" in report and "1 of 2 targets met" in report
+    assert "! 1.02" in report and "8.0000" in report and "2 of 4 targets met" in report
+    assert "2.00 %" in report and "! 3 %" in report
 
 
 def test_the_report_marks_what_is_not_reached_and_says_why_torch_is_missing():
@@ -225,8 +227,9 @@ def test_the_verb_prints_a_table_and_writes_records(counter, tmp_path, capsys):
 def test_the_verb_times_this_machine_too(tmp_path, capsys):
     path = tmp_path / "records.jsonl"
     assert cli.main(["bench", "kernels", "--target", "here", "--cases", "bias + GELU", "--json", str(path)]) == 0
-    [record] = [json.loads(line) for line in path.read_text().splitlines()]
-    assert record["metric"] == "cpu_time_per_call" and "bias + GELU float32" in capsys.readouterr().out
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [record["metric"] for record in records] == ["cpu_time_per_call"] * 2
+    assert "bias + GELU float32" in capsys.readouterr().out
 
 
 @needs_llvm
