@@ -63,29 +63,36 @@ def assert_alike(steps: dict[int, tuple[float, float]], expected: dict[int, tupl
                      for step, (loss, norm) in expected.items()}
 
 
+def train_all(folder: Path, manifest: Path, num_ranks: int, runs: dict[str, dict], **settings) -> dict[str, Path]:
+    """Train configurations one after the other in one job; return their run folders."""
+    configs = [write_config(folder / f"{name}.yaml", small_config(manifest, folder / name, **sections, train=settings))
+               for name, sections in runs.items()]
+    done = run_mpi([Path(__file__).parent / "workers" / "train_layouts.py", *configs], num_ranks)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return {name: folder / name for name in runs}
+
+
 @pytest.fixture(scope="module")
 def megatron(small_manifest, tmp_path_factory) -> dict[str, Path]:
     """Run folders of megatron-core's engine on one rank, validated on the way."""
-    folder = tmp_path_factory.mktemp("megatron")
-    configs = [write_config(folder / f"{name}.yaml", small_config(
-        small_manifest, folder / name, **model, train={"eval_interval": 10, "eval_iters": 1}))
-        for name, model in (("gpt", {}), ("llama", LLAMA))]
-    done = run_mpi([Path(__file__).parent / "workers" / "train_layouts.py", *configs], 1)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return {name: folder / name for name in ("gpt", "llama")}
+    return train_all(tmp_path_factory.mktemp("megatron"), small_manifest, 1, {"gpt": {}, "llama": LLAMA},
+                     eval_interval=10, eval_iters=1)
+
+
+@pytest.fixture(scope="module")
+def zero(small_manifest, tmp_path_factory) -> dict[str, Path]:
+    """Run folders of DeepSpeed's engine on 4 ranks, likewise."""
+    return train_all(tmp_path_factory.mktemp("zero"), small_manifest, 4, RUNS, eval_interval=10, eval_iters=1)
 
 
 @mpi
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(RUNS))
-def test_trains_like_megatron_core(name, megatron, small_manifest, tmp_path):
-    train(write_config(tmp_path / "run.yaml", small_config(
-        small_manifest, tmp_path / "run", **RUNS[name], train={"eval_interval": 10, "eval_iters": 1})), 4)
+def test_trains_like_megatron_core(name, megatron, zero):
     expected = megatron[name.partition("-")[0]]
-    assert_alike(read_steps(tmp_path / "run"), read_steps(expected))
-    assert read_losses(tmp_path / "run", "validation") == pytest.approx(read_losses(expected, "validation"),
-                                                                        rel=TOLERANCE)
-    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert_alike(read_steps(zero[name]), read_steps(expected))
+    assert read_losses(zero[name], "validation") == pytest.approx(read_losses(expected, "validation"), rel=TOLERANCE)
+    manifest = json.loads((zero[name] / "manifest.json").read_text())
     assert manifest["num_parameters"] == json.loads((expected / "manifest.json").read_text())["num_parameters"]
     assert "deepspeed" in manifest["versions"]
     assert "deepspeed-accelerator" in {patch["id"] for patch in manifest["patches"]}
@@ -94,10 +101,9 @@ def test_trains_like_megatron_core(name, megatron, small_manifest, tmp_path):
 @mpi
 @pytest.mark.slow
 def test_bf16_stays_close(megatron, small_manifest, tmp_path):
-    for stage in (1, 2):
-        run = tmp_path / f"zero{stage}"
-        train(write_config(tmp_path / f"{stage}.yaml", small_config(
-            small_manifest, run, **deepspeed(stage), train={"precision": "bf16"})), 2)
+    runs = train_all(tmp_path, small_manifest, 2, {f"zero{stage}": deepspeed(stage) for stage in (1, 2)},
+                     precision="bf16")
+    for run in runs.values():
         losses, expected = read_losses(run), read_losses(megatron["gpt"])
         assert losses == pytest.approx(expected, rel=5e-3) and losses != pytest.approx(expected, rel=TOLERANCE)
 
@@ -108,50 +114,58 @@ def test_bf16_stays_close(megatron, small_manifest, tmp_path):
 @pytest.mark.parametrize("stage", [1, 3])
 def test_a_checkpoint_goes_on(stage, megatron, small_manifest, tmp_path):
     """At its own layout bit for bit, dropout included; made universal, at others as one rank would."""
-    parallel = TP2 if stage == 1 else {}
-    config = write_config(tmp_path / "run.yaml", small_config(small_manifest, tmp_path / "run",
-                                                              **deepspeed(stage, **parallel)))
-    dropout = ["model.hidden_dropout=0.1"]
-    train(config, 4, *dropout, f"run_dir={tmp_path / 'whole'}")
-    train(config, 4, *dropout, f"run_dir={tmp_path / 'parts'}", "train.exit_interval=10")
-    assert sorted(read_steps(tmp_path / "parts")) == list(range(1, 11))
-    train(config, 4, *dropout, f"run_dir={tmp_path / 'parts'}")
-    assert read_steps(tmp_path / "parts") == read_steps(tmp_path / "whole")
-
-    train(config, 4, "train.exit_interval=10")
-    saved = tmp_path / "run" / "checkpoints" / "iter_0000010"
-    # Its weights are those of megatron-core's engine: they go on with a text alike.
-    train(config, 1, "engine=megatron", "parallel.tensor_model_parallel_size=1", "train.exit_interval=10",
-          f"run_dir={tmp_path / 'megatron'}")
-    text = generate(tmp_path / "megatron", 1).stdout
     tensor_parallel_size = 2 if stage == 1 else 1
+    run = deepspeed(stage, parallel={"tensor_model_parallel_size": tensor_parallel_size})
+    with_dropout = {**run, "model": {"hidden_dropout": 0.1}}
+    whole = train_all(tmp_path, small_manifest, 4, {"whole": with_dropout})["whole"]
+    ten_steps = train_all(tmp_path, small_manifest, 4, {"parts": with_dropout, "run": run}, exit_interval=10)
+    assert sorted(read_steps(ten_steps["parts"])) == list(range(1, 11))
+    parts = train_all(tmp_path, small_manifest, 4, {"parts": with_dropout})["parts"]
+    assert read_steps(parts) == read_steps(whole)
+
+    config, saved = tmp_path / "run.yaml", tmp_path / "run" / "checkpoints" / "iter_0000010"
+    # Its weights are those of megatron-core's engine: they go on with a text alike.
+    train(config, 1, "engine=megatron", "parallel.tensor_model_parallel_size=1", f"run_dir={tmp_path / 'megatron'}")
+    text = generate(tmp_path / "megatron", 1).stdout
     assert text.startswith("> def \n") and generate(tmp_path / "run", tensor_parallel_size).stdout == text
     done = generate(tmp_path / "run", 4)
     assert done.returncode == CheckpointError.exit_code and f"Use {tensor_parallel_size} ranks" in done.stderr
-    load = [f"checkpoint.load={saved.parent}", "deepspeed.load_universal=true"]
-    done = pretrain(config, 2, *load)
-    assert done.returncode == CheckpointError.exit_code and "has no folder universal" in done.stderr
     converted = subprocess.run([sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal", "--input_folder",
                                 saved / "deepspeed", "--output_folder", saved / "universal"], capture_output=True,
                                text=True, timeout=120)
     assert converted.returncode == 0, converted.stderr[-3000:]
     later = {step: facts for step, facts in read_steps(megatron["gpt"]).items() if step > 10}
-    layouts = {1: (4, ["parallel.tensor_model_parallel_size=4", "deepspeed.zero_stage=2"]),
-               3: (2, ["parallel.tensor_model_parallel_size=1"])}
-    num_ranks, overrides = layouts[stage]
-    train(config, num_ranks, *load, *overrides, f"run_dir={tmp_path / 'other'}")
-    assert_alike(read_steps(tmp_path / "other"), later)
-    if stage == 1:
-        train(config, 4, load[0], "checkpoint.finetune=true", "train.exit_interval=2", f"run_dir={tmp_path / 'tuned'}")
-        tuned = read_steps(tmp_path / "tuned")
-        assert sorted(tuned) == [1, 2] and tuned[1][0] < read_steps(megatron["gpt"])[1][0] - 0.1
-    # What DeepSpeed cannot do with it is refused before it is tried.
-    done = pretrain(config, 2, *load, "parallel.tensor_model_parallel_size=1", f"deepspeed.zero_stage={4 - stage}")
+    load = {"checkpoint": {"load": str(saved.parent)}}
+    universal = {**load, "parallel": {"tensor_model_parallel_size": 4 if stage == 1 else 1},
+                 "deepspeed": {"zero_stage": 2 if stage == 1 else 3, "load_universal": True}}
+    other = train_all(tmp_path, small_manifest, 4 if stage == 1 else 2, {"other": {**run, **universal}})["other"]
+    assert_alike(read_steps(other), later)
+    done = pretrain(config, 2, f"checkpoint.load={saved.parent}", "parallel.tensor_model_parallel_size=1",
+                    "deepspeed.load_universal=true", f"deepspeed.zero_stage={4 - stage}")
     assert done.returncode == CheckpointError.exit_code and "was written with zero_stage" in done.stderr
-    done = pretrain(config, 2, "parallel.tensor_model_parallel_size=1", load[0])
-    assert done.returncode == CheckpointError.exit_code and "was written with" in done.stderr
-    done = pretrain(config, 2, load[0], "engine=megatron")
-    assert done.returncode == CheckpointError.exit_code and "was written by engine deepspeed" in done.stderr
+    if stage == 1:
+        finetune = {"checkpoint": {**load["checkpoint"], "finetune": True}}
+        tuned = train_all(tmp_path, small_manifest, 4, {"tuned": {**run, **finetune}}, exit_interval=2)["tuned"]
+        steps = read_steps(tuned)
+        assert sorted(steps) == [1, 2] and steps[1][0] < read_steps(megatron["gpt"])[1][0] - 0.1
+
+
+REFUSED = {
+    "has no folder universal": ["deepspeed.load_universal=true"],
+    "was written with": ["parallel.tensor_model_parallel_size=2"],
+    "was written by engine deepspeed": ["engine=megatron"],
+}
+
+
+@mpi
+@pytest.mark.slow
+def test_what_a_checkpoint_cannot_be_used_for_is_refused(small_manifest, tmp_path):
+    config = write_config(tmp_path / "run.yaml", small_config(small_manifest, tmp_path / "run", **deepspeed(1)))
+    train(config, 2, "train.exit_interval=2")
+    load = f"checkpoint.load={tmp_path / 'run' / 'checkpoints'}"
+    for reason, overrides in REFUSED.items():
+        done = pretrain(config, 2, load, *overrides)
+        assert done.returncode == CheckpointError.exit_code and reason in done.stderr, done.stderr[-2000:]
 
 
 def test_its_configuration_is_that_of_the_run(tmp_path):
