@@ -42,8 +42,8 @@ struct Case {
 };
 
 // Small ones in all types, which cost an emulator little; the whole ones of the 13B model on 6 ranks, for threads to
-// share, in float32 alone, since they share other types alike, and with little depth; or, where small ones overstate what
-// a kernel does beside its work, deep ones for one thread: a head of the 13B model, or a part of a layer.
+// share, in float32 alone, since they share other types alike, and with little depth; or, where small ones overstate
+// what a kernel does beside its work, deep ones for one thread: a head of the 13B model, or a part of a layer.
 enum class Shapes { Small, Whole, Deep };
 using Declare = std::function<std::vector<Case>(Shapes shapes)>;
 

@@ -128,7 +128,8 @@ const Declaration declaration([](Shapes shapes) {
     for (const char* const form : {"nn", "tn"}) cases.push_back(make_case("float32", {form, 1, 2048, 144, 2048}, true));
     return cases;
   }
-  if (shapes == Shapes::Whole) {  // but for the depth, which threads do not share: whole products would take an emulator an hour
+  if (shapes == Shapes::Whole) {
+    // But for the depth, which threads do not share: whole products would take an emulator an hour.
     for (const char* const form : {"nt", "nn", "tn"})
       cases.push_back(make_case("float32", {form, 1, 2048, 3456, 16}, false));
     cases.push_back(make_case("float32", {"nt", 6, 2048, 2048, 16}, true));
