@@ -317,6 +317,12 @@ DIGESTS: dict[str, dict[str, str]] = {
         "2.12.0": "6f7a1ab4ffc3f51f645ba212a4c803cfb89b437b5db86bd1f5afd513a9537bce",
         "2.13.0": "6f7a1ab4ffc3f51f645ba212a4c803cfb89b437b5db86bd1f5afd513a9537bce",
     },
+    "ddp-device-ids": {
+        "2.10.0": "6b4179149582622476baed4afebe5ec72987aab3eb81795ab9cb201c7f069bfa",
+        "2.11.0": "b24e2b1453cbc8be5cbfe636f8f8ff8ea9c5a097f554fdbd996d68f3d49e248e",
+        "2.12.0": "17726bf8d754201990d9001fad072b61baaafb29515e70167543b33897ba9115",
+        "2.13.0": "c3b695e1e6bf23f3e6cc84cc067f203509a840492e1a8f2add2c41587d7f5da6",
+    },
     "cuda-float-tensor": {
         "2.10.0": "0161199fa03888a8744550727d1026a82f140c8dd31b265a26b41115f7dc857d",
         "2.11.0": "9d6ebdf17ea55ae566dc01682878645ab870f96d613d1ef8ad31c317b5400c12",

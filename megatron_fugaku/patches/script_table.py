@@ -57,6 +57,10 @@ SCRIPT_PATCHES: tuple[Patch, ...] = (
             make=f"{_MAKERS}.torch_cuda:build_cpu_type",
             reason="programs make tensors by the name of their CUDA type, which raises", **_TORCH_INIT)
       for name in ("Float", "Half", "BFloat16", "Int", "Long")),
+    Patch(id="ddp-device-ids", target="torch.nn.parallel.distributed:DistributedDataParallel.__init__",
+          make=f"{_MAKERS}.torch_cuda:build_data_parallel_init",
+          reason="programs name the device of their rank, and a module on a CPU with one is refused",
+          **{**_TORCH, "kind": "wrap", "upstream_ref": "torch/nn/parallel/distributed.py"}),
     # DeepSpeed.
     Patch(id="deepspeed-accelerator", target="deepspeed.accelerator.real_accelerator:ds_accelerator", kind="replace",
           phase="import", make=f"{_MAKERS}.deepspeed_accelerator:build_accelerator", distribution="deepspeed",

@@ -51,6 +51,18 @@ def build_set_rng_state(original: Callable) -> Callable:
     return set_rng_state
 
 
+def build_data_parallel_init(original: Callable) -> Callable:
+    """Return ``DistributedDataParallel.__init__`` that takes a module to be where it is: on the CPU, which torch wants
+    unnamed."""
+
+    @functools.wraps(original)
+    def __init__(self: Any, module: torch.nn.Module, device_ids: Any = None, output_device: Any = None, *args: Any,
+                 **kwargs: Any) -> None:
+        original(self, module, None, None, *args, **kwargs)
+
+    return __init__
+
+
 def build_device_count(original: Callable) -> Callable:
     """Return a function that gives every rank of this node a device of its own, which is the CPU each time."""
 

@@ -169,6 +169,10 @@ def test_ranks_find_each_other_and_one_that_fails_ends_all(tmp_path):
         dist.init_process_group("nccl", rank=rank, world_size=size)
         total = torch.tensor([rank], device=f"cuda:{rank}")
         dist.all_reduce(total)
+        model = torch.nn.Linear(1, 1, bias=False).cuda()
+        model = torch.nn.parallel.DistributedDataParallel(model, device_ids=[rank], output_device=rank)
+        model(torch.full((1, 1), float(rank)).cuda()).sum().backward()
+        assert model.module.weight.grad.item() == 1.0, "the mean of the ranks"
         for _ in range(3):  # again and again, as suites of tests do
             dist.destroy_process_group()
             dist.init_process_group(backend="gloo")

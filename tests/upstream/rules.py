@@ -57,6 +57,7 @@ RULES: tuple[tuple[str, tuple[str, ...]], ...] = (
 #: Regular expressions of node ids: the reason, and what shows it.
 DECLARED: tuple[tuple[str, str, str], ...] = (
     ("a GPU", r"test_optimizer_cpu_offloading\.py", "moves an optimizer's state from a GPU to the CPU"),
+    ("a GPU", r"::test_straggler_detector", "upstream's detector times by events of a GPU, and is off without one"),
     ("Triton", r"test_layer_wise_optimizer\.py", "its optimizer, Muon, is one of NVIDIA's Emerging Optimizers"),
     ("more ranks", r"TestCrossRanksReads::|TestFullyParallelSaveAndLoad::test_(save_distribution|load_distribution|"
      r"memory_usage)", "places what it saves on 8 ranks"),
