@@ -29,9 +29,11 @@ _TENSOR_TO = torch.Tensor.to
 
 
 def is_cuda(device: Any) -> bool:
-    """Say whether a ``device`` argument names a CUDA device."""
+    """Say whether a ``device`` argument names a CUDA device; a number does."""
     if isinstance(device, torch.device):
         return device.type == "cuda"
+    if isinstance(device, int):
+        return not isinstance(device, bool)
     return isinstance(device, str) and device.partition(":")[0] == "cuda"
 
 
@@ -67,8 +69,8 @@ def build_facade(original: ModuleType) -> ModuleType:
 
 class CudaDevices(TorchFunctionMode):
     """While active: factories take ``device="cuda"`` as the CPU, ``tensor.cuda()`` and ``tensor.to("cuda")`` leave a
-    tensor where it is, and the device ``f"cuda:{torch.cuda.current_device()}"`` is the CPU. For a whole program:
-    :func:`enter_cuda_devices`."""
+    tensor where it is, the device ``f"cuda:{torch.cuda.current_device()}"`` is the CPU, and memory is pinned for no
+    GPU. For a whole program: :func:`enter_cuda_devices`."""
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         if func is _TENSOR_CUDA:
@@ -79,6 +81,8 @@ class CudaDevices(TorchFunctionMode):
             return CPU
         if not kwargs:
             return func(*args)
+        if kwargs.get("pin_memory") is True:
+            kwargs = {**kwargs, "pin_memory": False}
         return func(*args, **_on_cpu(kwargs))
 
 

@@ -31,7 +31,7 @@ def test_every_factory_is_tried_here():
 
 @pytest.mark.parametrize(("device", "answer"), [
     ("cuda", True), ("cuda:3", True), (torch.device("cuda", 1), True), ("cpu", False), (torch.device("cpu"), False),
-    (None, False), (0, False), ("cudax", False), ("meta", False),
+    (0, True), (False, False), (None, False), ("cudax", False), ("meta", False),
 ])
 def test_names_of_cuda_devices(device, answer):
     assert is_cuda(device) is answer
@@ -51,6 +51,8 @@ def test_factories_make_cpu_tensors(name, device):
 def test_pinned_memory_goes_with_the_device():
     with CudaNames():
         assert not torch.empty(3, device="cuda", pin_memory=True).is_pinned()
+        assert not torch.zeros(3, pin_memory=True).is_pinned()
+        assert torch.ones(3, device=1).to(0).device.type == "cpu"
 
 
 @pytest.mark.parametrize("name", sorted(FACTORIES))
