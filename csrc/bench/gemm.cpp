@@ -119,31 +119,30 @@ Case make_fp16_case(const Product& of) {
   return made;
 }
 
-const Declaration declaration([](Shapes shapes) {
+constexpr const char* kForms[] = {"nt", "nn", "tn"};
+constexpr int64_t kWidth = 144;
+
+// All forms of a layer's product, whatever its own one, and those of its heads, of so many positions and so deep.
+std::vector<Case> make_cases(const Product& layer, int64_t heads, int64_t positions, int64_t depth_of_scores,
+                             int64_t depth_of_values) {
   std::vector<Case> cases;
-  if (shapes == Shapes::Deep) {
-    for (const char* const form : {"nt", "nn", "tn"})
-      cases.push_back(make_case("float32", {form, 1, 576, 864, 864}, false));
-    cases.push_back(make_case("float32", {"nt", 1, 2048, 2048, 144}, true));
-    for (const char* const form : {"nn", "tn"}) cases.push_back(make_case("float32", {form, 1, 2048, 144, 2048}, true));
-    return cases;
+  for (const std::string form : kForms) {
+    cases.push_back(make_case("float32", {form, 1, layer.rows, layer.columns, layer.depth}, false));
+    const Product of_head = form == "nt" ? Product{form, heads, positions, positions, depth_of_scores}
+                                         : Product{form, heads, positions, kWidth, depth_of_values};
+    cases.push_back(make_case("float32", of_head, true));
   }
-  if (shapes == Shapes::Whole) {
-    // But for the depth, which threads do not share: whole products would take an emulator an hour.
-    for (const char* const form : {"nt", "nn", "tn"})
-      cases.push_back(make_case("float32", {form, 1, 2048, 3456, 16}, false));
-    cases.push_back(make_case("float32", {"nt", 6, 2048, 2048, 16}, true));
-    for (const char* const form : {"nn", "tn"}) cases.push_back(make_case("float32", {form, 6, 2048, 144, 16}, true));
-    return cases;
-  }
-  for (const char* const form : {"nt", "nn", "tn"}) {
-    cases.push_back(make_case("float32", {form, 1, 288, 288, 256}, false));
-    const bool is_of_scores = form == std::string("nt");
-    cases.push_back(make_case("float32", {form, 1, 288, is_of_scores ? 288 : 144, is_of_scores ? 144 : 288}, true));
-  }
+  return cases;
+}
+
+const Declaration declaration([](Shapes shapes) {
+  if (shapes == Shapes::Deep) return make_cases({"", 1, 576, 864, 864}, 1, 2048, kWidth, 2048);
+  // But for the depth, which threads do not share: whole products would take an emulator an hour.
+  if (shapes == Shapes::Whole) return make_cases({"", 1, 2048, 3456, 16}, 6, 2048, 16, 16);
+  std::vector<Case> cases = make_cases({"", 1, 288, 288, 256}, 1, 288, kWidth, 288);
   cases.push_back(make_case("bfloat16", {"nt", 1, 288, 288, 256}, false));
   cases.push_back(make_case("float16", {"nt", 1, 288, 288, 256}, false));
-  for (const char* const form : {"nt", "nn", "tn"}) cases.push_back(make_fp16_case({form, 1, 288, 288, 256}));
+  for (const char* const form : kForms) cases.push_back(make_fp16_case({form, 1, 288, 288, 256}));
   return cases;
 });
 
