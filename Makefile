@@ -21,10 +21,10 @@ quickstart: setup
 	examples/quickstart/run.sh
 
 # Tests that start MPI processes have ranks enough for every core, but many of them wait for something most of the time.
-# Those of one file share jobs of ranks, so they stay together.
+# Those of one file share jobs of ranks, so they stay together, in the order of tests/conftest.py.
 test: setup
 	$(PYTEST) -n $(WORKERS) -m "not mpi"
-	$(PYTEST) -n $(WORKERS) --dist loadfile -m mpi
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m mpi
 
 # Both wheels bring bin/mpirun: each has a folder of its own. The first of the compilers of one binary interface counts.
 build/mpi/%/bin/mpirun: .ci/constraints.txt | setup

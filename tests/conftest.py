@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 # Before torch is imported: workers and ranks share few cores.
@@ -21,8 +22,11 @@ settings.load_profile("house")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Stretch the time limits of all tests by TEST_TIMEOUT_FACTOR."""
+    """Stretch the time limits of all tests by TEST_TIMEOUT_FACTOR. Files with slow tests come first, so that no worker
+    is left with one of them when the others have nothing to do any more."""
     stretch_limits(items, float(config.getini("timeout")))
+    num_slow = Counter(item.path for item in items if item.get_closest_marker("slow") is not None)
+    items.sort(key=lambda item: -num_slow[item.path])
 
 
 @pytest.fixture(scope="session")
