@@ -81,7 +81,8 @@ def install(training) -> None:
     """Wrap what builds the script's model."""
     original = training.get_model
     training.get_model = lambda provider, *args, **kwargs: original(initializing(provider), *args, **kwargs)
-    if importlib.util.find_spec("megatron.training.models") is not None:  # Megatron-LM 0.18 on
+    is_package = hasattr(megatron.training, "__path__")  # Megatron-DeepSpeed's is a module
+    if is_package and importlib.util.find_spec("megatron.training.models") is not None:  # Megatron-LM 0.18 on
         from megatron.training.models.gpt import GPTModelBuilder
 
         GPTModelBuilder.build_model = initializing(GPTModelBuilder.build_model)
