@@ -159,8 +159,10 @@ REFUSED = {
 
 @mpi
 @pytest.mark.slow
-def test_what_a_checkpoint_cannot_be_used_for_is_refused(small_manifest, tmp_path):
-    config = write_config(tmp_path / "run.yaml", small_config(small_manifest, tmp_path / "run", **deepspeed(1)))
+@pytest.mark.parametrize("stage", [1, 3])
+def test_what_a_checkpoint_cannot_be_used_for_is_refused(stage, small_manifest, tmp_path):
+    """What DeepSpeed cannot do with it is refused before it is tried."""
+    config = write_config(tmp_path / "run.yaml", small_config(small_manifest, tmp_path / "run", **deepspeed(stage)))
     train(config, 2, "train.exit_interval=2")
     load = f"checkpoint.load={tmp_path / 'run' / 'checkpoints'}"
     for reason, overrides in REFUSED.items():
