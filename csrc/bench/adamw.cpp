@@ -31,7 +31,6 @@ Case make_case(const std::string& dtype, int64_t count, Kernels::Run Kernels::*k
 }
 
 const Declaration declaration([](Shapes shapes) {
-  if (shapes == Shapes::Deep) return std::vector<Case>{};
   const bool whole = shapes == Shapes::Whole;
   // Whole: the weights of attention's output of one layer.
   const int64_t count = whole ? 5184 * 864 : 4 * 5184;

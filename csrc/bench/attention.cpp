@@ -62,7 +62,7 @@ const Declaration declaration([](Shapes shapes) {
     if (!backward) cases.push_back(make_case("bfloat16", backward, 1, shapes == Shapes::Deep ? 2048 : 384, 144));
   }
   return cases;
-});
+}, {Shapes::Small, Shapes::Whole, Shapes::Deep});
 
 }  // namespace
 }  // namespace mfugaku::bench

@@ -25,7 +25,6 @@ Case make_case(bool backward, bool exact, const std::string& dtype, int64_t rows
 }
 
 const Declaration declaration([](Shapes shapes) {
-  if (shapes == Shapes::Deep) return std::vector<Case>{};
   const bool whole = shapes == Shapes::Whole;
   const int64_t rows = whole ? 2048 : 8, columns = 3456;
   std::vector<Case> cases = {

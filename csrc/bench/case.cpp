@@ -7,8 +7,13 @@
 namespace mfugaku::bench {
 namespace {
 
-std::vector<Declare>& declarations() {
-  static std::vector<Declare> all;
+struct Declared {
+  Declare declare;
+  std::set<Shapes> shapes;
+};
+
+std::vector<Declared>& declarations() {
+  static std::vector<Declared> all;
   return all;
 }
 
@@ -16,12 +21,15 @@ std::vector<Declare>& declarations() {
 
 kernels::Isa chosen_isa = kernels::Isa::Sve;
 
-Declaration::Declaration(Declare declare) { declarations().push_back(std::move(declare)); }
+Declaration::Declaration(Declare declare, std::set<Shapes> shapes) {
+  declarations().push_back({std::move(declare), std::move(shapes)});
+}
 
 std::vector<Case> list_cases(Shapes shapes) {
   std::vector<Case> all;
-  for (const Declare& declare : declarations())
-    for (Case& item : declare(shapes)) all.push_back(std::move(item));
+  for (const Declared& declared : declarations())
+    if (declared.shapes.count(shapes) != 0)
+      for (Case& item : declared.declare(shapes)) all.push_back(std::move(item));
   std::sort(all.begin(), all.end(), [](const Case& a, const Case& b) { return name_of(a) < name_of(b); });
   return all;
 }

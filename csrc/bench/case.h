@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -48,7 +49,8 @@ enum class Shapes { Small, Whole, Deep };
 using Declare = std::function<std::vector<Case>(Shapes shapes)>;
 
 struct Declaration {
-  explicit Declaration(Declare declare);
+  // `declare` is asked for these shapes alone.
+  explicit Declaration(Declare declare, std::set<Shapes> shapes = {Shapes::Small, Shapes::Whole});
 };
 
 // All cases, in the order of their names.

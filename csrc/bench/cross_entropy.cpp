@@ -38,7 +38,6 @@ Case make_case(const std::string& dtype, int64_t rows, int64_t columns, Kernels:
 }
 
 const Declaration declaration([](Shapes shapes) {
-  if (shapes == Shapes::Deep) return std::vector<Case>{};
   const bool whole = shapes == Shapes::Whole;
   const int64_t columns = 10112;  // of 60,672 padded tokens
   if (whole)

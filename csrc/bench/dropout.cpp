@@ -37,7 +37,6 @@ Case make_case(bool fused, const std::string& dtype, std::vector<int64_t> shape,
 }
 
 const Declaration declaration([](Shapes shapes) {
-  if (shapes == Shapes::Deep) return std::vector<Case>{};
   const bool whole = shapes == Shapes::Whole;
   const std::vector<int64_t> hidden = {whole ? 2048 : 4, 5184};
   std::vector<Case> cases = {

@@ -144,7 +144,7 @@ const Declaration declaration([](Shapes shapes) {
   cases.push_back(make_case("float16", {"nt", 1, 288, 288, 256}, false));
   for (const char* const form : kForms) cases.push_back(make_fp16_case({form, 1, 288, 288, 256}));
   return cases;
-});
+}, {Shapes::Small, Shapes::Whole, Shapes::Deep});
 
 }  // namespace
 }  // namespace mfugaku::bench

@@ -7,8 +7,8 @@ namespace {
 
 using Kernels = kernels::NormKernels;
 
-// Of layers with weight and bias, of the root mean square with weight. With a residual one operand more is read; forward the
-// sum is written.
+// Of layers with weight and bias, of the root mean square with weight. With a residual one operand more is read;
+// forward the sum is written.
 Case make_case(bool layer, bool residual, bool backward, const std::string& dtype, int64_t rows, int64_t columns,
                Kernels::Run Kernels::*kernel) {
   const int64_t count = rows * columns, num_blocks = kernels::blocks_of_rows(rows);
@@ -51,7 +51,6 @@ Case make_case(bool layer, bool residual, bool backward, const std::string& dtyp
 }
 
 const Declaration declaration([](Shapes shapes) {
-  if (shapes == Shapes::Deep) return std::vector<Case>{};
   const bool whole = shapes == Shapes::Whole;
   const int64_t rows = whole ? 2048 : 16, columns = 5184;
   std::vector<Case> cases = {

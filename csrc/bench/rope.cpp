@@ -35,7 +35,6 @@ Case make_case(bool interleaved, const std::string& dtype, int64_t positions, in
 }
 
 const Declaration declaration([](Shapes shapes) {
-  if (shapes == Shapes::Deep) return std::vector<Case>{};
   const bool whole = shapes == Shapes::Whole;
   const int64_t positions = whole ? 2048 : 32, heads = 8;
   std::vector<Case> cases = {

@@ -63,7 +63,7 @@ const Declaration declaration([](Shapes shapes) {
       make_backward("float16", false, 8, 2048, &Kernels::backward_float16),
       make_backward("float32", true, 256, 256, &Kernels::backward_float32),
   };
-});
+}, {Shapes::Small, Shapes::Whole, Shapes::Deep});
 
 }  // namespace
 }  // namespace mfugaku::bench

@@ -176,9 +176,10 @@ def measure(plan: Plan) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         counter = a64fx_counts.build_counter(Path(folder))
         program = a64fx_counts.build_bench(Path(folder), plan.compiler)
-        check_words(program, plan.words)
+        cases = [*list_cases(program), *list_cases(program, DEEP)]
+        check_words(cases, plan.words)
         with ThreadPoolExecutor() as pool:  # an emulator keeps one core busy
-            stock = pool.submit(_measure_peers, plan, program, counter)
+            stock = pool.submit(_measure_peers, plan, cases, counter)
             counts = [count for deep in (False, True) for count in count_cases(program, counter, plan.words, deep=deep)]
             balances = count_balance(program, counter, plan.num_threads, plan.words) if plan.num_threads else []
             peers, no_peers = stock.result()
@@ -190,67 +191,57 @@ def measure(plan: Plan) -> Outcome:
                    tuple(loops))
 
 
-def _measure_peers(plan: Plan, program: Path, counter: Path) -> tuple[dict[str, PeerCount], str]:
+def _measure_peers(plan: Plan, cases: Sequence[Mapping], counter: Path) -> tuple[dict[str, PeerCount], str]:
     """Count stock torch; return why there is nothing, too."""
     if not plan.peers:
         return {}, "stock torch was not asked for"
     marks = a64fx_counts.build_marks(counter.parent, plan.compiler)
-    cases = [case for deep in (False, True) for case in list_cases(program, deep)
-             if any(word in case["case"] for word in plan.words or [""])
-             # Its products of long halves would take the emulator hours.
-             and (not deep or case["dtype"] == "float32")]
+    # Its products of long halves would take the emulator hours.
+    asked = [case for case in cases
+             if _is_asked_for(case, plan.words) and (not case["deep"] or case["dtype"] == "float32")]
     try:
         with open_arm64_root(plan.arm64_root) as root:
-            return count_peers([*cases, *(() if plan.words else STOCK_CASES.values())], counter, marks, root), ""
+            return count_peers([*asked, *(() if plan.words else STOCK_CASES.values())], counter, marks, root), ""
     except EnvironmentError as error:
         if plan.arm64_root is not None:
             raise
         return {}, str(error)
 
 
-def check_words(program: Path, words: Sequence[str]) -> None:
+def check_words(cases: Sequence[Mapping], words: Sequence[str]) -> None:
     """Refuse a word that is in the name of no case.
 
     Raises:
         ConfigError: naming it, and all cases.
     """
-    names = [*list_names(program), *list_names(program, DEEP)]
+    names = [case["case"] for case in cases]
     for word in words:
         if not any(word in name for name in names):
             raise ConfigError(f"{word!r} is in the name of no case", "nothing would be counted for it",
                               f"there are: {', '.join(names)}", "--cases")
 
 
-def list_names(program: Path, *options: str) -> list[str]:
-    """Return the names of all cases, with ``--whole`` of those with whole 13B shapes, with ``--deep`` of deep ones.
+def list_cases(program: Path, *options: str) -> list[dict]:
+    """Return all cases with nothing counted: small ones, with ``--whole`` whole 13B shapes, with ``--deep`` deep ones.
 
     Raises:
         EnvironmentError: there is no QEMU.
     """
-    return [json.loads(line)["case"] for line in _list(program, *options)]
-
-
-def list_cases(program: Path, deep: bool) -> list[dict]:
-    """Return all cases, small or deep, with nothing counted.
-
-    Raises:
-        EnvironmentError: there is no QEMU.
-    """
-    return [_read_case(line, deep) for line in _list(program, *([DEEP] if deep else []))]
-
-
-def _list(program: Path, *options: str) -> list[str]:
     done = subprocess.run([a64fx_counts.find_emulator(), "-cpu", a64fx_counts.PROCESSOR, program, "--list", *options],
                           capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()
+    return [_read_case(line, DEEP in options) for line in done.stdout.splitlines()]
 
 
 def _read_case(line: str, deep: bool) -> dict:
     return json.loads(line) | {"deep": deep}
 
 
+def _is_asked_for(case: Mapping, words: Sequence[str]) -> bool:
+    return any(word in case["case"] for word in words or [""])
+
+
 def _has_any(program: Path, words: Sequence[str], *options: str) -> bool:
-    return any(word in name for word in words or [""] for name in list_names(program, *options))
+    return any(_is_asked_for(case, words) for case in list_cases(program, *options))
 
 
 def compare(outcome: Outcome) -> list[Record]:

@@ -82,7 +82,7 @@ def test_threads_are_found_to_share_a_case(kernel_bench, counter):
 
 def test_what_no_model_calls_has_no_whole_shape(kernel_bench, counter):
     assert kernels.count_balance(kernel_bench, counter, 48, ["reduce sum"]) == []
-    assert kernels.list_names(kernel_bench, "--whole", "x2048x2048") != []
+    assert kernels.list_cases(kernel_bench, "--whole", "x2048x2048") != []
 
 
 CASE = {"case": "bias_gelu forward float32 8x3456", "op": "bias_gelu", "variant": "forward", "dtype": "float32",
@@ -148,10 +148,10 @@ def test_the_score_takes_deep_cases_where_there_are_any():
 
 
 def test_deep_cases_have_the_lengths_of_the_13b_model(kernel_bench):
-    cases = kernels.list_cases(kernel_bench, deep=True)
+    cases = kernels.list_cases(kernel_bench, kernels.DEEP)
     assert {case["op"] for case in cases} == {"attention", "gemm", "softmax"}
     assert all(case["deep"] and (2048 in case["shape"] or case["shape"] == [1, 576, 864, 864]) for case in cases)
-    assert not any(case["deep"] for case in kernels.list_cases(kernel_bench, deep=False))
+    assert not any(case["deep"] for case in kernels.list_cases(kernel_bench))
 
 
 def test_products_in_float16_are_compared_with_those_in_float32_and_with_float64():
