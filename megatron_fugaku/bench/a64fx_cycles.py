@@ -86,24 +86,47 @@ def _follows(word: int) -> int:
     return 1 if word >> 24 == 0x54 or word >> 25 & 0x3F in (0x1A, 0x1B) else 2  # b.cond; cbz cbnz, tbz tbnz
 
 
+@dataclass
+class _Chain:
+    executions: int
+    parts: list[Block]
+
+    @property
+    def follows(self) -> int:
+        return _follows(self.parts[-1].words[-1])
+
+    def joined(self) -> Block:
+        return Block(self.parts[0].address, self.parts[0].symbol, self.executions,
+                     sum((part.words for part in self.parts), ()))
+
+
 def join_blocks(blocks: Iterable[Block]) -> list[Block]:
-    """Return blocks with those put together that QEMU cut in two: neighbours in memory, executed equally often."""
-    ordered = sorted(blocks, key=lambda block: (block.address, len(block.words)))
-    by_end: dict[tuple[int, int], list[Block]] = {}
-    for block in ordered:
+    """Return blocks with those put together that QEMU cut in two: neighbours in memory, executed equally often.
+
+    QEMU cuts at the end of a page too. What follows there may belong to several, such as a loop and its first
+    iteration, which was entered elsewhere: it is put to each of them.
+    """
+    chains: list[_Chain] = []
+    by_end: dict[int, list[_Chain]] = {}
+    for block in sorted(blocks, key=lambda block: (block.address, len(block.words))):
+        ending = by_end.get(block.address, [])
+        equal = [chain for chain in ending if chain.executions == block.executions]
+        flowing = [chain for chain in ending if chain.follows == 2]
+        if equal:
+            going_on = [max(equal, key=lambda chain: chain.follows)]
+        elif sum(chain.executions for chain in flowing) == block.executions:
+            going_on = flowing
+        else:
+            going_on = []
+        for chain in going_on:
+            ending.remove(chain)
+            chain.parts.append(block)
+        if not going_on:
+            going_on = [_Chain(block.executions, [block])]
+            chains += going_on
         if _follows(block.words[-1]):
-            by_end.setdefault((block.address + 4 * len(block.words), block.executions), []).append(block)
-    chains: dict[Block, list[Block]] = {}  # by their last block
-    for block in ordered:
-        candidates = by_end.get((block.address, block.executions), [])
-        chain = []
-        if candidates:
-            before = max(candidates, key=lambda candidate: _follows(candidate.words[-1]))
-            candidates.remove(before)
-            chain = chains.pop(before)
-        chains[block] = [*chain, block]
-    return [Block(chain[0].address, chain[0].symbol, chain[0].executions, sum((part.words for part in chain), ()))
-            for chain in chains.values()]
+            by_end.setdefault(block.address + 4 * len(block.words), []).extend(going_on)
+    return [chain.joined() for chain in chains]
 
 
 def division_cycles(texts: Iterable[str]) -> int:

@@ -32,6 +32,13 @@ def test_blocks_that_overlap_are_joined_where_they_meet():
                                                           Block(0x1004, "", 9, (ADD,) * 5 + (BNE,))}
 
 
+def test_what_follows_a_page_is_put_to_all_that_flow_into_it():
+    entry, loop = Block(0x0FF0, "", 2, (ADD,) * 4), Block(0x0FF4, "", 9, (ADD,) * 3)
+    assert set(join_blocks([entry, loop, Block(0x1000, "", 11, (ADD, BNE))])) == {
+        Block(0x0FF0, "", 2, (ADD,) * 5 + (BNE,)), Block(0x0FF4, "", 9, (ADD,) * 4 + (BNE,))}
+    assert len(join_blocks([entry, loop, Block(0x1000, "", 12, (ADD, BNE))])) == 3  # entered from elsewhere too
+
+
 def test_what_follows_surely_comes_before_what_a_branch_may_skip():
     maybe, surely = Block(0x1000, "", 5, (ADD, ADD, BNE)), Block(0x1004, "", 5, (ADD, ADD))
     after = Block(0x100C, "", 5, (ADD, RET))
