@@ -22,6 +22,7 @@ def restored():
     ({"GenuineIntel", "avx2"}, {"float32"}), ({"AuthenticAMD", "avx2", "avx512f"}, set()),
     ({"GenuineIntel", "avx512f"}, {"float32"}), ({"AuthenticAMD", "avx512f", "avx512_bf16"}, {"bfloat16"}),
     ({"GenuineIntel", "avx512f", "avx512_bf16"}, {"float32"}),
+    ({"GenuineIntel", "avx512f", "amx_bf16"}, {"float32", "bfloat16"}),
     ({"GenuineIntel", "avx512f", "avx512_bf16", "amx_bf16"}, {"float32", "bfloat16"})])
 def test_products_are_left_to_torch_where_it_has_better_ones(monkeypatch, features, faster):
     monkeypatch.setattr(implementations, "read_cpu_features", lambda: frozenset(features))
