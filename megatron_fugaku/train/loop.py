@@ -61,10 +61,14 @@ class Checkpointer(Protocol):
 
 
 class _StopRequest:
-    """Turns SIGTERM, SIGINT and SIGUSR1 into a stop after the current step; a second SIGINT stops at once."""
+    """Turns SIGTERM, SIGINT and SIGUSR1 into a stop of all ranks after a step; a second SIGINT stops at once.
+
+    ``requested`` is what this rank was told, at any moment; ``agreed`` is what all ranks know since the last step's
+    all-reduce. Only the second may end training: a rank that left on its own would leave the others waiting.
+    """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.requested = self.agreed = False
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             signal.signal(number, self._handle)
 
@@ -170,7 +174,7 @@ class _Loop:
                               dtype=torch.float64)
         torch.distributed.all_reduce(summed)
         lm_loss, stops, *times = summed.tolist()
-        self.stop.requested = stops > 0
+        self.stop.agreed = stops > 0
         state, tokens_per_s = self.training.state, self.config.tokens_per_step / step_s
         return StepReport(
             iteration=state.iteration,
@@ -248,7 +252,7 @@ class _Loop:
             if config.checkpoint.save_interval and state.iteration % config.checkpoint.save_interval == 0:
                 self._save()
                 saved_at = state.iteration
-            if self.stop.requested:
+            if self.stop.agreed:
                 reason = "interrupted"
                 break
             if train.exit_interval and state.iteration % train.exit_interval == 0:
@@ -266,7 +270,8 @@ def pretrain(config: RunConfig, checkpointer: Checkpointer) -> TrainState:
     """Train; every rank calls it inside :func:`megatron_fugaku.train.runtime.distributed_runtime`.
 
     Starts from the checkpointer's checkpoint when there is one. Stops after ``num_steps``, at ``exit_interval``, or
-    after the step in which any rank was told to by SIGTERM, SIGINT or SIGUSR1; a checkpoint is written in each case.
+    after the first step at whose end all ranks know that one of them got SIGTERM, SIGINT or SIGUSR1; a checkpoint is
+    written in each case.
 
     Raises:
         TrainingError: the loss or gradient is not finite more often than ``train.max_skipped_steps`` allows.

@@ -21,6 +21,7 @@ from megatron_fugaku.report import load_metrics
 pytestmark = [pytest.mark.mpi, pytest.mark.slow]
 TP, PP = "tensor_model_parallel_size", "pipeline_model_parallel_size"
 NUM_RANKS = 4
+WORKERS = Path(__file__).parent / "workers"
 
 
 def start(config: Path) -> subprocess.Popen:
@@ -116,6 +117,18 @@ def test_sigterm_saves_and_ends_cleanly(small_manifest, tmp_path):
     last = max(read_losses(tmp_path / "run"))
     tracker = tmp_path / "run" / "checkpoints" / "latest_checkpointed_iteration.txt"
     assert int(tracker.read_text()) == last
+
+
+@pytest.mark.parametrize("moment", ["all_reduce", "save"])
+def test_a_signal_at_any_moment_stops_all_ranks_at_one_step(small_manifest, tmp_path, moment):
+    """One that comes while the ranks agree, or just after, is neither lost nor heeded by its rank alone."""
+    content = small_config(small_manifest, tmp_path / "run", parallel={PP: 2}, train={"train_iters": 6},
+                           checkpoint={"save_interval": 2})
+    done = run_mpi([WORKERS / "train_signalled.py", moment, write_config(tmp_path / "run.yaml", content)], 2)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "training ends after step 3: interrupted" in done.stdout
+    assert max(read_losses(tmp_path / "run")) == 3
+    assert CheckpointStore(tmp_path / "run" / "checkpoints").latest() == 3
 
 
 def test_a_gradient_that_is_not_finite_stops_training_with_one_error(small_manifest, tmp_path):
