@@ -1,8 +1,8 @@
 """Lets this process keep the memory that it frees.
 
 By default glibc gives every large block back to the kernel as it is freed, and the kernel clears its pages anew when
-the next step asks for the same: a tenth of a training step on x86-64, and half of one on torch's own operators. The
-13B run on Fugaku preloaded another allocator for it; glibc can do the same when told so.
+the next step asks for the same. The 13B run on Fugaku preloaded another allocator for it; glibc can do the same when
+told so.
 """
 
 from __future__ import annotations
