@@ -28,6 +28,8 @@ MOST_INSTRUCTIONS = {
 }
 #: The least share of the peak of float32, by what LLVM's model says at worst.
 LEAST_SHARE_OF_PEAK = {("gemm", "float32"): 0.95}
+#: The same of the innermost loop alone.
+LEAST_SHARE_OF_LOOP = {("gemm", "float32"): 0.99}
 #: What of these is asked at the lengths of the 13B model, which deep cases have, as (op, variant, dtype): small cases
 #: show changes soon, but overstate what a kernel does beside its work.
 ASKED_OF_DEEP_CASES = {("gemm", "", "float32"), ("attention", "", ""), ("softmax", "forward causal", "")}
@@ -66,3 +68,8 @@ def most_instructions(case: Mapping) -> float | None:
 def least_share_of_peak(case: Mapping) -> float | None:
     """Return the least share of the peak of multiply-adds asked for, likewise."""
     return LEAST_SHARE_OF_PEAK.get((case["op"], case["dtype"])) if _is_judged(case) else None
+
+
+def least_share_of_loop(case: Mapping) -> float | None:
+    """Return the least share of that peak asked for of the case's innermost loop alone, likewise."""
+    return LEAST_SHARE_OF_LOOP.get((case["op"], case["dtype"])) if _is_judged(case) else None

@@ -15,9 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from megatron_fugaku.bench import a64fx_counts, a64fx_cycles, a64fx_osaca
+from megatron_fugaku.bench import a64fx_counts, a64fx_cycles
 from megatron_fugaku.bench.a64fx_counts import Region
 from megatron_fugaku.bench.a64fx_cycles import CLOCK_HZ, FLOPS_PER_CYCLE, MEMORY_BYTES_PER_S, NUM_CORES, Cycles
+from megatron_fugaku.bench.a64fx_loops import HotLoop, judge_hot_loops, render_hot_loops
 from megatron_fugaku.bench.kernel_peers import PeerCount, count_peers, open_arm64_root
 from megatron_fugaku.bench.kernel_score import PASSES, STOCK_CASES, StepTime, add_up, render_score, time_steps
 from megatron_fugaku.bench.kernel_targets import (
@@ -25,6 +26,7 @@ from megatron_fugaku.bench.kernel_targets import (
     MOST_ERROR,
     MOST_IMBALANCE,
     MOST_REDUNDANCY,
+    least_share_of_loop,
     least_share_of_peak,
     most_instructions,
 )
@@ -149,14 +151,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All counts; ``no_peers`` says why stock torch is not among them, and hot loops are there with OSACA alone."""
+    """All counts; ``no_peers`` says why stock torch is not among them."""
 
     compiler: str
     counts: tuple[CaseCount, ...]
     peers: Mapping[str, PeerCount]
     no_peers: str
     balances: tuple[Balance, ...]
-    hot_loops: tuple[a64fx_osaca.HotLoop, ...] = ()
+    hot_loops: tuple[HotLoop, ...] = ()
 
     @property
     def torch(self) -> str:
@@ -183,10 +185,7 @@ def measure(plan: Plan) -> Outcome:
             counts = [count for deep in (False, True) for count in count_cases(program, counter, plan.words, deep=deep)]
             balances = count_balance(program, counter, plan.num_threads, plan.words) if plan.num_threads else []
             peers, no_peers = stock.result()
-        loops = []
-        if a64fx_osaca.is_installed():
-            loops = a64fx_osaca.judge_hot_loops([count.case["case"] for count in counts],
-                                                [count.region for count in counts])
+        loops = judge_hot_loops([count.case["case"] for count in counts], [count.region for count in counts])
     return Outcome(a64fx_counts.describe_compiler(plan.compiler), tuple(counts), peers, no_peers, tuple(balances),
                    tuple(loops))
 
@@ -247,6 +246,7 @@ def _has_any(program: Path, words: Sequence[str], *options: str) -> bool:
 def compare(outcome: Outcome) -> list[Record]:
     """Return a run's records: for every case instructions and cycles, against stock torch and what is asked for."""
     records = [record for count in outcome.counts for record in _compare_case(count, outcome)]
+    records += _judge_loops(outcome)
     records += [record for of_case in _pair_float16(outcome) for record in _judge_float16(*of_case, outcome.compiler)]
     records += [record for balance in outcome.balances for record in _judge_balance(balance, outcome.compiler)]
     for name, times in score(outcome).items():
@@ -305,6 +305,17 @@ def _compare_case(count: CaseCount, outcome: Outcome) -> list[Record]:
     return records
 
 
+def _judge_loops(outcome: Outcome) -> list[Record]:
+    """The loops of what is compared with the peak, alone."""
+    targets = {count.case["case"]: least_share_of_loop(count.case) for count in outcome.counts
+               if count.case["unit"] == "flop"}
+    return [Record(BENCHMARK, f"{loop.case} {outcome.compiler}, inner loop", f"cycles_{bound}_per_flop",
+                   cycles / loop.flops, "cycles", PEAK, 1 / FLOPS_PER_CYCLE,
+                   targets[loop.case] if bound == "high" else None)
+            for loop in outcome.hot_loops if loop.case in targets and loop.flops
+            for bound, cycles in zip(("low", "high"), loop.cycles, strict=True)]
+
+
 def _pair_float16(outcome: Outcome) -> list[tuple[CaseCount, CaseCount]]:
     """Products in float16 with those of their shape in float32, where both have cycles."""
     wide = {(count.case["variant"], *count.case["shape"]): count for count in outcome.counts
@@ -346,7 +357,7 @@ def render_report(outcome: Outcome, records: Sequence[Record]) -> str:
     if outcome.balances:
         lines += ["\n", _render_balances(outcome.balances)]
     if outcome.hot_loops:
-        lines += ["\n", a64fx_osaca.render_hot_loops(outcome.hot_loops)]
+        lines += ["\n", render_hot_loops(outcome.hot_loops)]
     times = score(outcome)
     if times:
         lines += ["\n", render_score(times, outcome.torch), "\n"]

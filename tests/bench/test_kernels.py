@@ -12,6 +12,7 @@ from megatron_fugaku import cli
 from megatron_fugaku.bench import a64fx_counts, kernels
 from megatron_fugaku.bench.a64fx_counts import Region
 from megatron_fugaku.bench.a64fx_cycles import Cycles
+from megatron_fugaku.bench.a64fx_loops import HotLoop, judge_hot_loops
 from megatron_fugaku.bench.kernel_peers import PeerCount
 from megatron_fugaku.bench.kernel_score import STOCK_CASES
 from megatron_fugaku.bench.kernels import Balance, CaseCount, Outcome, Plan, compare, render_report
@@ -69,6 +70,15 @@ def test_counts_repeat(counts, kernel_bench, counter):
     assert again == counts[again.case["case"]]
 
 
+@needs_llvm
+def test_the_innermost_loop_of_products_reaches_the_peak_and_spills_nothing(counts):
+    names = [name for name, count in counts.items() if (count.case["op"], count.case["dtype"]) == ("gemm", "float32")]
+    loops = judge_hot_loops(names, [counts[name].region for name in names])
+    assert len(loops) == len(names) > 0
+    for loop in loops:
+        assert loop.share_of_peak >= 0.99 and loop.num_stack_accesses == 0, loop.case
+
+
 def test_threads_are_found_to_share_a_case(kernel_bench, counter):
     """Small, for the emulator's time: two threads have enough to do."""
     [two] = kernels.count_balance(kernel_bench, counter, 2, ["bias_gelu forward float32"], whole=False)
@@ -97,8 +107,9 @@ def count_of(case: dict, instructions: int, cycles: Cycles) -> CaseCount:
     return CaseCount(case, Region(instructions, {}, ()), cycles)
 
 
-def outcome_of(*counts: CaseCount, peers=None, balances=()) -> Outcome:
-    return Outcome("gcc 12.2.0", counts, peers or {}, "" if peers else "there is none", tuple(balances))
+def outcome_of(*counts: CaseCount, peers=None, balances=(), hot_loops=()) -> Outcome:
+    no_peers = "" if peers else "there is none"
+    return Outcome("gcc 12.2.0", counts, peers or {}, no_peers, tuple(balances), tuple(hot_loops))
 
 
 def test_records_compare_with_stock_torch_and_with_what_is_asked_for():
@@ -124,6 +135,15 @@ def test_products_are_compared_with_the_peak():
     assert [record.ok for record in slow if record.target == 0.95] == [False]
     [instructions] = [record for record in at_peak if record.peer == kernels.ASKED]
     assert instructions.ok is True and instructions.peer_value == 0.053
+
+
+def test_the_loop_of_a_product_is_compared_with_the_peak_too():
+    """One multiply-add a cycle is half of the peak; loops of other cases have none to reach."""
+    product, other = count_of(PRODUCT, 52, Cycles(16, 16)), count_of(CASE, 1850, Cycles(500, 1000))
+    loops = [HotLoop(case["case"], 0.9, ["fmla z0.s, p0/m, z1.s, z2.s"], (0.5, 1.0), None) for case in (PRODUCT, CASE)]
+    records = [record for record in compare(outcome_of(product, other, hot_loops=loops)) if "inner loop" in record.case]
+    assert [(record.case.split()[0], record.metric, record.ratio, record.target, record.ok) for record in records] == [
+        ("gemm", "cycles_low_per_flop", 1.0, None, None), ("gemm", "cycles_high_per_flop", 0.5, 0.99, False)]
 
 
 def test_what_short_cases_overstate_is_asked_of_deep_ones():
