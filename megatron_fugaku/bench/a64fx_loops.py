@@ -12,7 +12,7 @@ from megatron_fugaku.bench.a64fx_counts import Block, Region
 from megatron_fugaku.bench.a64fx_cycles import FLOPS_PER_CYCLE, disassemble, join_blocks, simulate
 from megatron_fugaku.bench.records import render_columns
 
-_MULTIPLY_ADD = re.compile(r"fn?m(?:la|ls|ad|sb|add|sub) z\d+\.s\b")
+_MULTIPLY_ADD = re.compile(r"fn?m(?:la|ls|ad|sb) z\d+\.s\b")
 _FLOPS_OF_ONE = FLOPS_PER_CYCLE // 2  # there are two pipes
 _STACK = re.compile(r"\[(?:sp|x29)\b")
 
@@ -80,8 +80,9 @@ def judge_hot_loops(cases: Sequence[str], regions: Sequence[Region]) -> list[Hot
 def render_hot_loops(loops: Sequence[HotLoop]) -> str:
     """Return size, share of the peak, accesses to the stack, and both models' cycles per iteration as text."""
     rows = []
+    without = "failed" if a64fx_osaca.is_installed() else "-"
     for loop in loops:
-        said, known = "-", "-"
+        said, known = without, "-"
         if loop.opinion is not None:
             said = f"{loop.opinion.pipes:.1f} - {max(loop.opinion.pipes, loop.opinion.carried):.1f}"
             known = f"{100 * loop.opinion.num_known / len(loop.texts):.0f} %"
