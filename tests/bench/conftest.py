@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_fugaku.bench import a64fx_counts
+from megatron_fugaku.bench import a64fx_counts, a64fx_cycles
 from megatron_fugaku.bench.smpi import build_simulator
 from megatron_fugaku.errors import EnvironmentError
 
@@ -17,6 +17,15 @@ def simulator_program(tmp_path_factory):
     if shutil.which("smpirun") is None or shutil.which("smpicxx") is None:
         pytest.skip("SimGrid is not installed: apt-get install libsimgrid-dev")
     return build_simulator(tmp_path_factory.mktemp("smpi"))
+
+
+@pytest.fixture(scope="session")
+def llvm_tools() -> None:
+    """LLVM's tools, which cycles are modelled with."""
+    try:
+        a64fx_cycles.check_tools()
+    except EnvironmentError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

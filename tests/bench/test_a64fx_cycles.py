@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from megatron_fugaku.bench import a64fx_cycles
@@ -13,8 +11,6 @@ from megatron_fugaku.errors import EnvironmentError
 
 ADD, BNE, B, BL, RET, CBZ = 0x8B020020, 0x54FFFFC1, 0x14000004, 0x94000004, 0xD65F03C0, 0xB4000040
 FADD_Z = 0x65800000  # fadd z0.s, z0.s, z0.s
-needs_llvm = pytest.mark.skipif(any(shutil.which(tool) is None for tool in ("llvm-mc-19", "llvm-mca-19")),
-                                reason="needs LLVM 19: apt-get install llvm-19")
 
 
 def test_blocks_that_were_cut_are_joined():
@@ -57,7 +53,7 @@ def test_divisions_of_scalars_and_neon_occupy_their_pipe():
     assert division_cycles(["fdiv z0.s, p0/m, z0.s, z1.s", "fsqrt z0.d, p0/m, z1.d", "frecpe v0.4s, v1.4s"]) == 0
 
 
-@needs_llvm
+@pytest.mark.usefixtures("llvm_tools")
 def test_instructions_have_their_text():
     texts = disassemble([ADD, BNE, 0xFFFFFFFF, FADD_Z, ADD])
     assert texts == {ADD: "add x0, x1, x2", BNE: "b.ne #-8", FADD_Z: "fadd z0.s, z0.s, z0.s"}
@@ -68,7 +64,7 @@ def alone(*texts: str) -> tuple[float, float]:
     return cycles
 
 
-@needs_llvm
+@pytest.mark.usefixtures("llvm_tools")
 def test_the_model_knows_the_pipes_of_an_a64fx():
     assert alone(*(f"fmla z{i}.s, p0/m, z30.s, z31.s" for i in range(24))) == pytest.approx((12, 12))
     assert alone("fmla z0.s, p0/m, z30.s, z31.s") == pytest.approx((0.5, 9))  # each waits for the one before
@@ -77,7 +73,7 @@ def test_the_model_knows_the_pipes_of_an_a64fx():
     assert alone(*(f"add x{i}, x{i}, #1" for i in range(8)))[0] == pytest.approx(2, abs=0.3)  # four are decoded at once
 
 
-@needs_llvm
+@pytest.mark.usefixtures("llvm_tools")
 def test_divisions_are_corrected():
     """As the model is, both would follow each other every cycle."""
     assert alone("fdiv v0.4s, v1.4s, v2.4s") == (29, 29)
@@ -85,13 +81,13 @@ def test_divisions_are_corrected():
     assert alone("fdiv z0.s, p0/m, z0.s, z1.s")[0] == 98
 
 
-@needs_llvm
+@pytest.mark.usefixtures("llvm_tools")
 def test_what_the_model_does_not_know_is_decoded_all_the_same():
     assert alone("dc zva, x0", "nop") == (0.5, 0.5)
     assert simulate([["nop"], ["add x0, x1, x2"] * 8, [".inst 0xffffffff"]])[1][0] == pytest.approx(2, abs=0.3)
 
 
-@needs_llvm
+@pytest.mark.usefixtures("llvm_tools")
 def test_regions_add_up_their_blocks():
     hot, cold = Block(0, "", 1000, (FADD_Z,) * 2), Block(64, "", 1, (ADD,))
     [cycles] = model_cycles([Region(2001, {}, (cold, hot))])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from megatron_fugaku.bench import a64fx_osaca
@@ -14,15 +12,13 @@ from megatron_fugaku.bench.a64fx_osaca import Opinion
 ADD, FADD_Z, RET = 0x8B020020, 0x65800000, 0xD65F03C0
 BNE_BACK_8, BNE_BACK_4 = 0x54FFFFC1, 0x54FFFFE1
 LOOP = Block(0x1000, "f", 900, (FADD_Z, ADD, BNE_BACK_8))
-needs_llvm = pytest.mark.skipif(any(shutil.which(tool) is None for tool in ("llvm-mc-19", "llvm-mca-19")),
-                                reason="needs LLVM 19: apt-get install llvm-19")
 
 
 def loop_of(*texts: str, cycles: tuple[float, float] = (1.0, 2.0), opinion: Opinion | None = None) -> HotLoop:
     return HotLoop("a case", 0.9, texts, cycles, opinion)
 
 
-@needs_llvm
+@pytest.mark.usefixtures("llvm_tools")
 def test_a_loop_ends_in_a_branch_to_its_beginning():
     straight, elsewhere = Block(0x2000, "", 5000, (ADD, RET)), Block(0x3000, "", 5000, (ADD, ADD, BNE_BACK_4))
     block, texts = find_hot_loop(Region(30_000, {}, (straight, elsewhere, LOOP)))
@@ -30,7 +26,7 @@ def test_a_loop_ends_in_a_branch_to_its_beginning():
     assert find_hot_loop(Region(25_000, {}, (straight, elsewhere))) is None
 
 
-@needs_llvm
+@pytest.mark.usefixtures("llvm_tools")
 def test_every_case_with_a_loop_is_judged(monkeypatch):
     monkeypatch.setattr(a64fx_osaca, "is_installed", lambda: False)
     straight = Region(5000, {}, (Block(0x2000, "", 2500, (ADD, RET)),))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
 from golden.count_kernels import COMPILER, load_baseline
@@ -19,8 +18,6 @@ from megatron_fugaku.bench.kernels import Balance, CaseCount, Outcome, Plan, com
 
 MOST_GROWTH = 1.01
 REFRESH = "if that is meant, run: .venv/bin/python tests/golden/count_kernels.py"
-needs_llvm = pytest.mark.skipif(any(shutil.which(tool) is None for tool in ("llvm-mc-19", "llvm-mca-19")),
-                                reason="needs LLVM 19: apt-get install llvm-19")
 
 
 def find_regressions(counts: dict[str, int], baseline: dict[str, int]) -> list[str]:
@@ -70,7 +67,7 @@ def test_counts_repeat(counts, kernel_bench, counter):
     assert again == counts[again.case["case"]]
 
 
-@needs_llvm
+@pytest.mark.usefixtures("llvm_tools")
 def test_the_innermost_loop_of_products_reaches_the_peak_and_spills_nothing(counts):
     names = [name for name, count in counts.items() if (count.case["op"], count.case["dtype"]) == ("gemm", "float32")]
     loops = judge_hot_loops(names, [counts[name].region for name in names])
@@ -229,7 +226,7 @@ def test_the_slowest_of_several_cases_stands_in_the_score():
     assert gelu.is_ours and gelu.ms[1] == pytest.approx(3 * 2048 * 3456 / 48 / 2.2e9 * 1e3)
 
 
-@needs_llvm
+@pytest.mark.usefixtures("llvm_tools")
 def test_the_verb_prints_a_table_and_writes_records(counter, tmp_path, capsys):
     path = tmp_path / "records.jsonl"
     assert cli.main(["bench", "kernels", "--target", "a64fx", "--cases", "bias_gelu forward float32", "--threads", "0",
@@ -252,7 +249,7 @@ def test_the_verb_times_this_machine_too(tmp_path, capsys):
     assert "bias + GELU float32" in capsys.readouterr().out
 
 
-@needs_llvm
+@pytest.mark.usefixtures("llvm_tools")
 def test_a_word_that_is_in_no_name_is_an_error(counter, capsys):
     assert cli.main(["bench", "kernels", "--target", "a64fx", "--cases", "dropuot"]) == 2
     assert "'dropuot' is in the name of no case" in capsys.readouterr().err
