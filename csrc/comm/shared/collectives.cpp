@@ -4,7 +4,7 @@
 
 #include "../collectives/messages.h"
 #include "in_place.h"
-#include "remote_all_gather.h"
+#include "remote_copies.h"
 #include "streams.h"
 #include "transfer.h"
 
@@ -13,6 +13,14 @@ namespace {
 
 // Every member reduces vectors up to this size all by itself: the members then wait for each other only once.
 constexpr int64_t kMaxDirectBytes = 32 * 1024;
+
+// Smaller pieces outside the arenas go faster through the slots than through the kernel.
+constexpr int64_t kMinRemoteBytes = 32 * 1024;
+
+// So do broadcasts from this size on, where the root copies beside the others, and those to many, who would all look up
+// the same pages.
+constexpr int64_t kMinPipelinedBytes = 1024 * 1024;
+constexpr int kMaxRemoteMembers = 4;
 
 char* at(void* data, int64_t offset) { return static_cast<char*>(data) + offset; }
 const char* at(const void* data, int64_t offset) { return static_cast<const char*>(data) + offset; }
@@ -55,19 +63,27 @@ class Reducing : public Transfer {
 class DirectAllReduce : public Reducing {
  public:
   DirectAllReduce(std::shared_ptr<Channel> channel, const Ticket& ticket, void* data, int64_t count, DataType type,
-                  Reduction reduction, int root)
-      : Reducing(std::move(channel), ticket, 1, false, type, reduction), data_(data), count_(count), root_(root) {}
+                  Reduction reduction, int root, int64_t chunk_bytes)
+      : Reducing(std::move(channel), ticket, divide_up(count * size_of(type), chunk_bytes), false, type, reduction),
+        data_(data),
+        count_(count),
+        chunk_(chunk_bytes / element_bytes_),
+        root_(root) {}
 
  private:
-  void fill(int64_t, uint64_t chunk) override {
-    copy(channel_->input(channel_->rank(), chunk), data_, count_ * element_bytes_);
+  int64_t length_of(int64_t index) const { return left_of(count_, index * chunk_, chunk_); }
+  char* part_of(int64_t index) const { return at(data_, index * chunk_ * element_bytes_); }
+
+  void fill(int64_t index, uint64_t chunk) override {
+    const int self = channel_->rank();
+    if (root_ != self) copy(channel_->input(self, chunk), part_of(index), length_of(index) * element_bytes_);
   }
-  void take(int64_t, uint64_t chunk) override {
-    if (root_ == kAll || root_ == channel_->rank()) reduce(chunk, 0, data_, count_, data_);
+  void take(int64_t index, uint64_t chunk) override {
+    if (root_ == kAll || root_ == channel_->rank()) reduce(chunk, 0, part_of(index), length_of(index), part_of(index));
   }
 
   void* data_;
-  int64_t count_;
+  int64_t count_, chunk_;
   int root_;
 };
 
@@ -211,27 +227,39 @@ class Broadcast : public Transfer {
  public:
   Broadcast(std::shared_ptr<Channel> channel, const Ticket& ticket, void* data, int64_t num_bytes, int root,
             bool streams)
-      : Transfer(std::move(channel), ticket, divide_up(num_bytes, Channel::kSlotBytes), false, root),
+      : Broadcast(std::move(channel), ticket, data, num_bytes, root, streams, chunk_for(num_bytes)) {}
+
+ private:
+  Broadcast(std::shared_ptr<Channel> channel, const Ticket& ticket, void* data, int64_t num_bytes, int root,
+            bool streams, int64_t chunk_bytes)
+      : Transfer(std::move(channel), ticket, divide_up(num_bytes, chunk_bytes), false, root),
         data_(data),
         num_bytes_(num_bytes),
+        chunk_bytes_(chunk_bytes),
         root_(root),
         streams_(streams) {}
 
- private:
+  // While the root copies the first chunk nobody else copies, and nobody but the others the last one.
+  static int64_t chunk_for(int64_t num_bytes) {
+    return std::min(std::max(kMinChunkBytes, divide_up(num_bytes, kNumChunks)), Channel::kSlotBytes);
+  }
+
   void fill(int64_t index, uint64_t chunk) override { move(index, channel_->input(root_, chunk), true); }
   void take(int64_t index, uint64_t chunk) override {
     if (channel_->rank() != root_) move(index, channel_->input(root_, chunk), false);
   }
   void move(int64_t index, char* slot, bool is_in) {
-    const int64_t offset = index * Channel::kSlotBytes, length = left_of(num_bytes_, offset, Channel::kSlotBytes);
+    const int64_t offset = index * chunk_bytes_, length = left_of(num_bytes_, offset, chunk_bytes_);
     if (is_in)
       copy(slot, at(data_, offset), length);
     else
       copy(at(data_, offset), slot, length, streams_);
   }
 
+  static constexpr int64_t kMinChunkBytes = 16 * 1024, kNumChunks = 16;
+
   void* data_;
-  int64_t num_bytes_;
+  int64_t num_bytes_, chunk_bytes_;
   int root_;
   bool streams_;
 };
@@ -241,8 +269,11 @@ std::shared_ptr<Poll> reduce_for(int root, std::shared_ptr<Channel> channel, con
                                  int64_t count, DataType type, Reduction reduction) {
   const int64_t num_bytes = count * size_of(type);
   if (num_bytes * (channel->size() - 1) <= kMaxDirectBytes)
-    return std::make_shared<DirectAllReduce>(std::move(channel), ticket, data, count, type, reduction, root);
-  const auto through_slots = [=] {
+    return std::make_shared<DirectAllReduce>(std::move(channel), ticket, data, count, type, reduction, root,
+                                             kMaxDirectBytes);
+  const auto through_slots = [=]() -> std::shared_ptr<Transfer> {
+    if (root != Transfer::kAll && channel->size() == 2)
+      return std::make_shared<DirectAllReduce>(channel, ticket, data, count, type, reduction, root, kMaxDirectBytes);
     return std::make_shared<AllReduce>(channel, ticket, data, count, type, reduction, root);
   };
   if (num_bytes < kMinOfferedBytes) return through_slots();
@@ -303,11 +334,12 @@ std::shared_ptr<Poll> all_gather(std::shared_ptr<Channel> channel, const void* d
   const auto in_place = [=](std::vector<char*> tensors) {
     return all_gather_in_place(channel, std::move(tensors), outs, num_bytes, streams);
   };
-  const auto by_remote_reads = [=](std::vector<char*> addresses) {
-    return all_gather_remotely(channel, std::move(addresses), outs, num_bytes, streams);
-  };
-  return offer(channel, ticket, data, num_bytes[static_cast<size_t>(channel->rank())],
-               {in_place, through_slots, by_remote_reads});
+  Ways ways{in_place, through_slots};
+  if (*std::max_element(num_bytes.begin(), num_bytes.end()) >= kMinRemoteBytes)
+    ways.by_remote_reads = [=](std::vector<char*> addresses) {
+      return all_gather_remotely(channel, std::move(addresses), outs, num_bytes, streams);
+    };
+  return offer(channel, ticket, data, num_bytes[static_cast<size_t>(channel->rank())], std::move(ways));
 }
 
 std::shared_ptr<Poll> broadcast(std::shared_ptr<Channel> channel, void* data, int64_t num_bytes, int root) {
@@ -321,7 +353,12 @@ std::shared_ptr<Poll> broadcast(std::shared_ptr<Channel> channel, void* data, in
   const auto in_place = [=](std::vector<char*> tensors) {
     return broadcast_in_place(channel, std::move(tensors), num_bytes, root, streams);
   };
-  return offer(channel, ticket, data, num_bytes, {in_place, through_slots});
+  Ways ways{in_place, through_slots};
+  if (num_bytes < kMinPipelinedBytes && channel->size() <= kMaxRemoteMembers)
+    ways.by_remote_reads = [=](std::vector<char*> addresses) {
+      return broadcast_remotely(channel, std::move(addresses), num_bytes, root);
+    };
+  return offer(channel, ticket, data, num_bytes, std::move(ways));
 }
 
 std::shared_ptr<Poll> barrier(std::shared_ptr<Channel> channel) {

@@ -14,11 +14,8 @@ namespace {
 // Reduced and written to all members before it leaves the nearest cache.
 constexpr int64_t kBlockBytes = 16 * 1024;
 
-// Below, tensors outside the arenas go faster through the slots than through the kernel.
-constexpr int64_t kMinRemoteBytes = 1024 * 1024;
-
-bool may_read_remotely(const Channel& channel, const Ways& ways, int64_t num_bytes) {
-  return ways.by_remote_reads && channel.can_read_remotely() && num_bytes >= kMinRemoteBytes;
+bool may_read_remotely(const Channel& channel, const Ways& ways) {
+  return ways.by_remote_reads && channel.can_read_remotely();
 }
 
 // Everybody's word where its tensor lies.
@@ -61,8 +58,8 @@ class Offer : public Transfer {
 // The offers, then what follows from them.
 class Offered : public TwoTurns {
  public:
-  Offered(const std::shared_ptr<Channel>& channel, std::shared_ptr<Offer> offer, int64_t num_bytes, Ways ways)
-      : TwoTurns(channel, offer), offer_(std::move(offer)), num_bytes_(num_bytes), ways_(std::move(ways)) {}
+  Offered(const std::shared_ptr<Channel>& channel, std::shared_ptr<Offer> offer, Ways ways)
+      : TwoTurns(channel, offer), offer_(std::move(offer)), ways_(std::move(ways)) {}
 
   const char* way() const override { return way_; }
 
@@ -72,7 +69,7 @@ class Offered : public TwoTurns {
       way_ = "arena";
       return ways_.in_place(offer_->tensors());
     }
-    if (!offer_->addresses().empty() && may_read_remotely(*channel_, ways_, num_bytes_)) {
+    if (!offer_->addresses().empty() && may_read_remotely(*channel_, ways_)) {
       way_ = "remote reads";
       return ways_.by_remote_reads(offer_->addresses());
     }
@@ -81,7 +78,6 @@ class Offered : public TwoTurns {
   }
 
   std::shared_ptr<Offer> offer_;
-  int64_t num_bytes_;
   Ways ways_;
   const char* way_ = nullptr;
 };
@@ -217,9 +213,8 @@ class Broadcast : public InPlaceTransfer {
 
 std::shared_ptr<Poll> offer(std::shared_ptr<Channel> channel, const Ticket& ticket, const void* data,
                             int64_t num_bytes, Ways ways) {
-  if (!channel->has_arenas() && !may_read_remotely(*channel, ways, ticket.num_bytes)) return ways.through_slots();
-  return std::make_shared<Offered>(channel, std::make_shared<Offer>(channel, ticket, data, num_bytes), ticket.num_bytes,
-                                   std::move(ways));
+  if (!channel->has_arenas() && !may_read_remotely(*channel, ways)) return ways.through_slots();
+  return std::make_shared<Offered>(channel, std::make_shared<Offer>(channel, ticket, data, num_bytes), std::move(ways));
 }
 
 std::shared_ptr<Transfer> all_reduce_in_place(std::shared_ptr<Channel> channel, std::vector<char*> tensors,

@@ -293,6 +293,10 @@ def torch_makes_tensors_in_the_arena() -> None:
     long, whole = torch.zeros(1 << 20), torch.zeros(size() << 20)
     ways = ways_of(lambda: dist.all_reduce(long), lambda: dist.all_gather_into_tensor(whole, long), dist.barrier)
     assert ways == ["slots", "remote reads", "shared memory"]
+    medium, whole = torch.zeros(50_000), torch.zeros(size() * 50_000)
+    ways = ways_of(lambda: dist.broadcast(medium, 0), lambda: dist.all_gather_into_tensor(whole, medium),
+                   lambda: dist.broadcast(long, 0), lambda: dist.broadcast(torch.zeros(100), 0))
+    assert ways == ["remote reads", "remote reads", "slots", "shared memory"]
 
 
 def a_child_has_a_copy_of_the_arena() -> None:

@@ -1,5 +1,5 @@
-// An all-gather that reads the other members' tensors out of their processes: for long tensors that lie in no arena.
-// Other collectives are faster through the slots, where all cores copy at once and what they copy stays in the caches.
+// Collectives that copy the other members' tensors out of their processes, for tensors that lie in no arena. Those that
+// reduce are faster through the slots, and so are long broadcasts: all cores copy at once there.
 #pragma once
 
 #include <cstdint>
@@ -15,5 +15,7 @@ namespace mfugaku::comm::shared {
 // caches.
 std::shared_ptr<Transfer> all_gather_remotely(std::shared_ptr<Channel> channel, std::vector<char*> addresses,
                                               std::vector<void*> outs, std::vector<int64_t> num_bytes, bool streams);
+std::shared_ptr<Transfer> broadcast_remotely(std::shared_ptr<Channel> channel, std::vector<char*> addresses,
+                                             int64_t num_bytes, int root);
 
 }  // namespace mfugaku::comm::shared

@@ -1,4 +1,4 @@
-#include "remote_all_gather.h"
+#include "remote_copies.h"
 
 #include <algorithm>
 #include <utility>
@@ -54,12 +54,39 @@ class RemoteAllGather : public Transfer {
   bool streams_;
 };
 
+class RemoteBroadcast : public Transfer {
+ public:
+  RemoteBroadcast(std::shared_ptr<Channel> channel, std::vector<char*> addresses, int64_t num_bytes, int root)
+      : Transfer(std::move(channel), Ticket{}, 1, true, kNobody),
+        addresses_(std::move(addresses)),
+        num_bytes_(num_bytes),
+        root_(root) {}
+
+ private:
+  void fill(int64_t, uint64_t) override {}
+  void take(int64_t, uint64_t) override {
+    const int self = channel_->rank();
+    if (self == root_) return;
+    read_remote(channel_->process(root_), addresses_[static_cast<size_t>(root_)],
+                addresses_[static_cast<size_t>(self)], num_bytes_);
+  }
+
+  std::vector<char*> addresses_;
+  int64_t num_bytes_;
+  int root_;
+};
+
 }  // namespace
 
 std::shared_ptr<Transfer> all_gather_remotely(std::shared_ptr<Channel> channel, std::vector<char*> addresses,
                                               std::vector<void*> outs, std::vector<int64_t> num_bytes, bool streams) {
   return std::make_shared<RemoteAllGather>(std::move(channel), std::move(addresses), std::move(outs),
                                            std::move(num_bytes), streams);
+}
+
+std::shared_ptr<Transfer> broadcast_remotely(std::shared_ptr<Channel> channel, std::vector<char*> addresses,
+                                             int64_t num_bytes, int root) {
+  return std::make_shared<RemoteBroadcast>(std::move(channel), std::move(addresses), num_bytes, root);
 }
 
 }  // namespace mfugaku::comm::shared
