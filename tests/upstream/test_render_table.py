@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,11 @@ def test_what_is_kept_is_what_was_reported(tmp_path, monkeypatch):
 def test_a_page_is_what_the_kept_results_and_the_rules_say(upstream):
     page = Path(__file__).with_name(f"{upstream}.md").read_text(encoding="utf-8")
     assert page == render_page(upstream, read_archive(upstream)), f"python tests/upstream/results.py pack {upstream} …"
+
+
+@pytest.mark.parametrize("upstream", TITLES)
+def test_of_upstreams_tests_for_cpus_at_least_85_percent_passed(upstream):
+    became = Counter(over_all(read_archive(upstream)).values())
+    assert became.total() > 1500
+    assert became["passed"] >= 0.85 * sum(number for kind, number in became.items()
+                                          if kind not in ("not run", SKIPPED, *EXCLUDED))
