@@ -29,10 +29,14 @@ def read_results(folder: Path) -> dict[int, dict[str, Report]]:
             for ranks in sorted(folder.glob("ranks_*"), key=lambda path: int(path.name.removeprefix("ranks_")))}
 
 
+def count_runnable(counts: Counter[str], beside: tuple[str, ...] = ()) -> int:
+    """Return how many are neither excluded, nor skipped everywhere, nor, by ``beside``, without what they need."""
+    return sum(number for kind, number in counts.items() if kind not in (NOT_RUN, SKIPPED, *EXCLUDED, *beside))
+
+
 def share(counts: Counter[str], beside: tuple[str, ...] = ()) -> str:
-    """Say how many passed of those that are neither excluded, nor skipped everywhere, nor, by ``beside``, without what
-    they need."""
-    total = sum(number for kind, number in counts.items() if kind not in (NOT_RUN, SKIPPED, *EXCLUDED, *beside))
+    """Say how many passed of those that :func:`count_runnable` counts."""
+    total = count_runnable(counts, beside)
     return f"{counts['passed']} of {total} ({counts['passed'] / max(total, 1):.1%})"
 
 

@@ -63,11 +63,12 @@ class Reducing : public Transfer {
 class DirectAllReduce : public Reducing {
  public:
   DirectAllReduce(std::shared_ptr<Channel> channel, const Ticket& ticket, void* data, int64_t count, DataType type,
-                  Reduction reduction, int root, int64_t chunk_bytes)
-      : Reducing(std::move(channel), ticket, divide_up(count * size_of(type), chunk_bytes), false, type, reduction),
+                  Reduction reduction, int root)
+      : Reducing(std::move(channel), ticket, divide_up(count * size_of(type), kMaxDirectBytes), false, type,
+                 reduction),
         data_(data),
         count_(count),
-        chunk_(chunk_bytes / element_bytes_),
+        chunk_(kMaxDirectBytes / element_bytes_),
         root_(root) {}
 
  private:
@@ -269,11 +270,10 @@ std::shared_ptr<Poll> reduce_for(int root, std::shared_ptr<Channel> channel, con
                                  int64_t count, DataType type, Reduction reduction) {
   const int64_t num_bytes = count * size_of(type);
   if (num_bytes * (channel->size() - 1) <= kMaxDirectBytes)
-    return std::make_shared<DirectAllReduce>(std::move(channel), ticket, data, count, type, reduction, root,
-                                             kMaxDirectBytes);
+    return std::make_shared<DirectAllReduce>(std::move(channel), ticket, data, count, type, reduction, root);
   const auto through_slots = [=]() -> std::shared_ptr<Transfer> {
     if (root != Transfer::kAll && channel->size() == 2)
-      return std::make_shared<DirectAllReduce>(channel, ticket, data, count, type, reduction, root, kMaxDirectBytes);
+      return std::make_shared<DirectAllReduce>(channel, ticket, data, count, type, reduction, root);
     return std::make_shared<AllReduce>(channel, ticket, data, count, type, reduction, root);
   };
   if (num_bytes < kMinOfferedBytes) return through_slots();

@@ -119,13 +119,12 @@ class Introduction : public Transfer {
 };
 
 // The second turn where members can read each other's memory: everybody fetches what is for it.
-class Fetching : public Transfer {
+class Fetching : public SlotlessTransfer {
  public:
   Fetching(std::shared_ptr<Channel> channel, std::shared_ptr<Exchange> exchange)
-      : Transfer(std::move(channel), Ticket{}, 1, true, kNobody), exchange_(std::move(exchange)) {}
+      : SlotlessTransfer(std::move(channel)), exchange_(std::move(exchange)) {}
 
  private:
-  void fill(int64_t, uint64_t) override {}
   void take(int64_t, uint64_t) override {
     if (exchange_->for_us.empty()) return;
     const bool streams = exceeds_caches(2 * exchange_->num_bytes_left);

@@ -82,22 +82,11 @@ class Offered : public TwoTurns {
   const char* way_ = nullptr;
 };
 
-// One chunk without slots: the offers have shown that all members are here, and publishing shows that all are done
-// with each other's tensors.
-class InPlaceTransfer : public Transfer {
- protected:
-  explicit InPlaceTransfer(std::shared_ptr<Channel> channel)
-      : Transfer(std::move(channel), Ticket{}, 1, true, kNobody) {}
-
- private:
-  void fill(int64_t, uint64_t) override {}
-};
-
-class AllReduce : public InPlaceTransfer {
+class AllReduce : public SlotlessTransfer {
  public:
   AllReduce(std::shared_ptr<Channel> channel, std::vector<char*> tensors, int64_t count, DataType type,
             Reduction reduction, int root)
-      : InPlaceTransfer(std::move(channel)),
+      : SlotlessTransfer(std::move(channel)),
         tensors_(std::move(tensors)),
         count_(count),
         type_(type),
@@ -129,11 +118,11 @@ class AllReduce : public InPlaceTransfer {
   int root_;
 };
 
-class ReduceScatter : public InPlaceTransfer {
+class ReduceScatter : public SlotlessTransfer {
  public:
   ReduceScatter(std::shared_ptr<Channel> channel, const std::vector<char*>& tensors, int64_t offset, int64_t count,
                 void* out, DataType type, Reduction reduction, bool streams)
-      : InPlaceTransfer(std::move(channel)),
+      : SlotlessTransfer(std::move(channel)),
         count_(count),
         out_(out),
         type_(type),
@@ -157,11 +146,11 @@ class ReduceScatter : public InPlaceTransfer {
   bool streams_;
 };
 
-class AllGather : public InPlaceTransfer {
+class AllGather : public SlotlessTransfer {
  public:
   AllGather(std::shared_ptr<Channel> channel, std::vector<char*> tensors, std::vector<void*> outs,
             std::vector<int64_t> num_bytes, bool streams)
-      : InPlaceTransfer(std::move(channel)),
+      : SlotlessTransfer(std::move(channel)),
         tensors_(std::move(tensors)),
         outs_(std::move(outs)),
         num_bytes_(std::move(num_bytes)),
@@ -182,10 +171,10 @@ class AllGather : public InPlaceTransfer {
 };
 
 // The root would be idle: it writes an equal share of all that is to be copied, the end of every other tensor.
-class Broadcast : public InPlaceTransfer {
+class Broadcast : public SlotlessTransfer {
  public:
   Broadcast(std::shared_ptr<Channel> channel, std::vector<char*> tensors, int64_t num_bytes, int root, bool streams)
-      : InPlaceTransfer(std::move(channel)),
+      : SlotlessTransfer(std::move(channel)),
         tensors_(std::move(tensors)),
         num_bytes_(num_bytes),
         root_(root),

@@ -13,19 +13,17 @@ namespace {
 // Read from each member at a time: large enough for the kernel's cost per call, small enough to stay in the cache.
 constexpr int64_t kBlockBytes = 128 * 1024;
 
-// One chunk without slots, as the offers have shown that all members are here.
-class RemoteAllGather : public Transfer {
+class RemoteAllGather : public SlotlessTransfer {
  public:
   RemoteAllGather(std::shared_ptr<Channel> channel, std::vector<char*> addresses, std::vector<void*> outs,
                   std::vector<int64_t> num_bytes, bool streams)
-      : Transfer(std::move(channel), Ticket{}, 1, true, kNobody),
+      : SlotlessTransfer(std::move(channel)),
         addresses_(std::move(addresses)),
         outs_(std::move(outs)),
         num_bytes_(std::move(num_bytes)),
         streams_(streams) {}
 
  private:
-  void fill(int64_t, uint64_t) override {}
   void take(int64_t, uint64_t) override {
     for (int step = 0; step < channel_->size(); ++step) {
       const int member = (channel_->rank() + step) % channel_->size();
@@ -54,16 +52,15 @@ class RemoteAllGather : public Transfer {
   bool streams_;
 };
 
-class RemoteBroadcast : public Transfer {
+class RemoteBroadcast : public SlotlessTransfer {
  public:
   RemoteBroadcast(std::shared_ptr<Channel> channel, std::vector<char*> addresses, int64_t num_bytes, int root)
-      : Transfer(std::move(channel), Ticket{}, 1, true, kNobody),
+      : SlotlessTransfer(std::move(channel)),
         addresses_(std::move(addresses)),
         num_bytes_(num_bytes),
         root_(root) {}
 
  private:
-  void fill(int64_t, uint64_t) override {}
   void take(int64_t, uint64_t) override {
     const int self = channel_->rank();
     if (self == root_) return;

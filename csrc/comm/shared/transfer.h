@@ -52,6 +52,17 @@ class Transfer : public Poll {
   int64_t num_filled_ = 0, num_taken_ = 0, num_spread_ = 0;
 };
 
+// One chunk without slots, the second turn of two: the first has shown that all members are here, and publishing shows
+// that all are done with each other's tensors.
+class SlotlessTransfer : public Transfer {
+ protected:
+  explicit SlotlessTransfer(std::shared_ptr<Channel> channel)
+      : Transfer(std::move(channel), Ticket{}, 1, true, kNobody) {}
+
+ private:
+  void fill(int64_t, uint64_t) final {}
+};
+
 // Two transfers in successive turns: what the members tell each other in the first decides about the second.
 class TwoTurns : public Poll {
  public:
