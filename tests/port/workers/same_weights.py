@@ -8,7 +8,6 @@ Usage: ``mfugaku run same_weights.py SCRIPT ARGUMENTS...``
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import runpy
 import sys
@@ -81,8 +80,7 @@ def install(training) -> None:
     """Wrap what builds the script's model."""
     original = training.get_model
     training.get_model = lambda provider, *args, **kwargs: original(initializing(provider), *args, **kwargs)
-    is_package = hasattr(megatron.training, "__path__")  # Megatron-DeepSpeed's is a module
-    if is_package and importlib.util.find_spec("megatron.training.models") is not None:  # Megatron-LM 0.18 on
+    if (script.parent / "megatron" / "training" / "models" / "gpt.py").is_file():  # Megatron-LM 0.19 on
         from megatron.training.models.gpt import GPTModelBuilder
 
         GPTModelBuilder.build_model = initializing(GPTModelBuilder.build_model)
