@@ -18,13 +18,13 @@ from megatron.core.tensor_parallel.layers import (
 )
 
 from megatron_fugaku.kernels.extension import load_operators, runs_kernel
-from megatron_fugaku.kernels.matmul import multiply
+from megatron_fugaku.kernels.matmul import multiply, multiply_into
 
 
 class _Linear(torch.autograd.Function):
     """``input weight^T + bias``, tensor-parallel as megatron-core's: with sequence parallelism the input is gathered
     before both products that want it, else the gradient of the input is summed over the ranks while that of the weight
-    is computed."""
+    is computed. Where megatron-core's data parallelism keeps a buffer for the latter, its product is added there."""
 
     @staticmethod
     def forward(ctx, x, weight, bias, allreduce_dgrad, sequence_parallel, group):
@@ -48,11 +48,25 @@ class _Linear(torch.autograd.Function):
             summed = torch.distributed.reduce_scatter_tensor(of_x, of_total, group=ctx.group, async_op=True)
         elif ctx.allreduce_dgrad:
             summed = torch.distributed.all_reduce(of_total, group=ctx.group, async_op=True)
-        of_weight = multiply(rows.t(), _rows(total), of_gradient=True) if ctx.needs_input_grad[1] else None
+        of_weight = _gradient_of(weight, rows.t(), _rows(total)) if ctx.needs_input_grad[1] else None
         of_bias = rows.sum(0) if ctx.has_bias else None
         if summed is not None:
             summed.wait()
         return of_x, of_weight, of_bias, None, None, None
+
+
+def _gradient_of(weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return ``a @ b``, or add it to ``weight.main_grad`` and return what stands in for it.
+
+    The agreement is that of megatron-core's ``gradient_accumulation_fusion`` (``tensor_parallel/layers.py``): the flag
+    says that nothing is left to be added, the hook still wants a gradient, and it adds that of a weight with
+    ``zero_out_wgrad``, to which the embedding contributes.
+    """
+    if not hasattr(weight, "grad_added_to_main_grad"):
+        return multiply(a, b, of_gradient=True)
+    multiply_into(weight.main_grad, a, b, accumulate=True, of_gradient=True)
+    weight.grad_added_to_main_grad = True
+    return torch.zeros_like(weight) if getattr(weight, "zero_out_wgrad", False) else torch.empty_like(weight)
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:
@@ -71,8 +85,8 @@ def linear(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None,
     """Do what ``linear_with_grad_accumulation_and_async_allreduce`` does, with the arguments that it has, of which some
     come and go with megatron-core's versions.
 
-    What this project never switches on, the fused accumulation of gradients, the deferred one and weights that are
-    gathered for each product, is left to it, and so are frozen weights.
+    What this project never switches on, megatron-core's own fused accumulation of gradients, the deferred one and
+    weights that are gathered for each product, is left to it, and so are frozen weights.
     """
     if not weight.requires_grad:
         return linear_with_frozen_weight(input, weight, bias, gradient_accumulation_fusion, allreduce_dgrad,

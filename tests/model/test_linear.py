@@ -1,4 +1,4 @@
-"""Linear layers on products in float16: outputs by them, gradients by float32 sums."""
+"""Linear layers on our products: float16 outputs by float16 sums, and gradients that are added where they belong."""
 
 from __future__ import annotations
 
@@ -36,3 +36,27 @@ def test_a_layer_of_float16_adds_up_in_float16_when_it_is_chosen():
     errors = [(out.double() - exact).square().mean().sqrt() / exact.square().mean().sqrt() for out in (wide, native)]
     assert errors[0] < 0.0004 < 0.0006 < errors[1] < 0.0011
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(gradients, wide_gradients, strict=True))
+
+
+def is_far(found: torch.Tensor, exact: torch.Tensor, magnitudes: torch.Tensor, depth: int) -> bool:
+    return bool(((found.double() - exact).abs() > depth * 2**-24 * magnitudes).any())
+
+
+@pytest.mark.parametrize("zero_out", [False, True])
+def test_gradients_of_weights_are_added_to_the_buffer_that_data_parallelism_keeps(zero_out):
+    set_implementations({"matmul": "kernel"})
+    weight = torch.nn.Parameter(values(48, 300).bfloat16())
+    weight.main_grad, weight.grad_added_to_main_grad = torch.full((48, 300), 0.25), False
+    if zero_out:  # the embedding's part comes by itself
+        weight.zero_out_wgrad = True
+    exact, magnitudes = torch.full((48, 300), 0.25, dtype=torch.float64), torch.full((48, 300), 0.25).double()
+    for seed in range(2):
+        x, of_out = (values(10, 2, width, seed=2 * seed + i).bfloat16() for i, width in enumerate((300, 48)))
+        out = linear(x, weight, None, False, False, False)
+        stand_in, = torch.autograd.grad(out, [weight], of_out)
+        assert stand_in.shape == weight.shape and weight.grad_added_to_main_grad
+        assert not zero_out or not stand_in.any()
+        rows, of_rows = x.double().view(-1, 300), of_out.double().view(-1, 48)
+        exact += of_rows.t() @ rows
+        magnitudes += of_rows.abs().t() @ rows.abs()
+    assert not is_far(weight.main_grad, exact, magnitudes, depth=40)

@@ -6,9 +6,9 @@
 // itself, times alpha at the end, rounded to C's format once. So C has the same bits on every instruction set and
 // vector length, for any tiling, and for any number of threads; halves give what float32 gives for the same numbers.
 //
-// The caller owns all memory and threads. It cuts depth into slices of at most kGemmDepth. For each slice it first
-// packs A and B, in any number of ranges of panels on any threads, and when all are packed multiplies, in ranges of
-// tiles. Pointers need the alignment of their element only.
+// The caller owns all memory and threads. It cuts depth into slices. For each slice it first packs A and B, in any
+// number of ranges of panels on any threads, and when all are packed multiplies, in ranges of tiles. Pointers need the
+// alignment of their element only.
 #pragma once
 
 #include <cstdint>
@@ -35,6 +35,7 @@ struct GemmTileJob {
   const float* a;
   const float* b;
   int64_t rows, columns, depth;
+  int64_t panels_in_block;  // of B: as many columns of tiles are done side by side
   void* out;  // C; its column stride is 1
   int64_t out_batch_stride, out_row_stride;
   // Sums between slices. May be C itself where that is float32; needed when there is more than one slice.
@@ -48,13 +49,19 @@ struct GemmTileJob {
 struct GemmKernels {
   static constexpr const char* kOp = "gemm";
   using Pack = void (*)(const GemmPackJob& job, int64_t begin, int64_t end);  // panels in order of memory
-  using Multiply = void (*)(const GemmTileJob& job, int64_t begin,
-                            int64_t end);  // tiles: rows within columns within batch
+  // Tiles: panels of a block within rows within blocks of columns within batch.
+  using Multiply = void (*)(const GemmTileJob& job, int64_t begin, int64_t end);
   int64_t tile_rows;
   int64_t (*tile_columns)();
   Pack pack_a[3], pack_b[3];  // by the Storage of the matrix
   Multiply multiply[3];       // by that of C
   int64_t least_depth = 1;    // for which panels have room
+  // The depth of a slice at most. Deep ones read and write C seldom, shallow ones have panels that fit into caches.
+  int64_t slice_depth = kGemmDepth;
+  // So much of B stays in the second cache while the rows of A pass by it; less than two panels: one, in the first.
+  int64_t block_bytes = 0;
+  // Of A and B each, packed at a time.
+  int64_t packed_bytes = int64_t{32} << 20;
 };
 
 extern const GemmKernels gemm_portable, gemm_avx2, gemm_avx512, gemm_neon, gemm_sve;

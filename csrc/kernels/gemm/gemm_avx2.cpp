@@ -1,8 +1,10 @@
 #include "vec/avx2.h"
 
 #define MFUGAKU_TILE_ROWS 4
+#define MFUGAKU_TILE_LOOKS_AHEAD
 #include "kernels/gemm/gemm_body.h"
 
 namespace mfugaku::kernels {
-const GemmKernels gemm_avx2 = kGemm;
-}
+// Half a second cache of 512 KiB.
+const GemmKernels gemm_avx2 = with_slices(kGemm, 512, 256 << 10);
+}  // namespace mfugaku::kernels

@@ -90,16 +90,25 @@ template <typename Format> void pack_rows(const PanelSource<Format>& from, int64
     }
 }
 
-// Lanes are contiguous, and a vector is two tiles wide, which all exist: two panels, one behind the other.
+// Lanes are contiguous, and a vector is two tiles wide, which all exist: two panels, one behind the other, for each pair.
+// A few elements of depth at a time: what is left of their lines of memory is in the cache for the next pair.
 constexpr int64_t kTwoTiles = 2 * kTileRows;
-template <typename Format> void pack_two_tiles(const PanelSource<Format>& from, float* packed) {
+template <typename Format> void pack_pairs_of_tiles(const PanelSource<Format>& from, int64_t num_pairs, float* packed) {
+  constexpr int64_t kLines = 32;
   alignas(64) float both[kMostLanes];
-  float* second = packed + kTileRows * from.depth;
-  for (int64_t k = 0; k < from.depth; ++k, packed += kTileRows, second += kTileRows) {
-    store(Float32{}, both, load(Format{}, from.first + k * from.depth_stride, All{}), All{});
-    __builtin_memcpy(packed, both, kTileRows * sizeof(float));
-    __builtin_memcpy(second, both + kTileRows, kTileRows * sizeof(float));
-  }
+  const int64_t panel = kTileRows * from.depth;
+  for (int64_t begin = 0; begin < from.depth; begin += kLines)
+    for (int64_t pair = 0; pair < num_pairs; ++pair) {
+      const auto* p = from.first + begin * from.depth_stride + pair * kTwoTiles;
+      float* to = packed + 2 * pair * panel + begin * kTileRows;
+      for (int64_t left = least(kLines, from.depth - begin); left != 0; --left) {
+        store(Float32{}, both, load(Format{}, p, All{}), All{});
+        __builtin_memcpy(to, both, kTileRows * sizeof(float));
+        __builtin_memcpy(to + panel, both + kTileRows, kTileRows * sizeof(float));
+        p += from.depth_stride;
+        to += kTileRows;
+      }
+    }
 }
 
 // Lanes are contiguous, and all of the panel exist.

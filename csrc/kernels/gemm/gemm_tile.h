@@ -63,6 +63,20 @@ template <typename Format> struct TileSide {
   int64_t row_stride;
 };
 
+// Memory that a tile brings near while it computes: the rows that it is going to write, or those that the next tile
+// begins with, and elements that a later one multiplies.
+struct Ahead {
+  const char* row;  // null: none
+  int64_t row_stride, row_bytes;
+  const char* panel;
+  int64_t panel_bytes;
+};
+#ifdef MFUGAKU_TILE_LOOKS_AHEAD
+constexpr bool kLooksAhead = true;
+#else
+constexpr bool kLooksAhead = false;
+#endif
+
 // From the elements of A for one k to those for the next.
 struct PanelStep {
   constexpr operator int64_t() const { return kTileRows; }
@@ -71,7 +85,7 @@ struct PanelStep {
 // Runs one tile over panels of `depth`; `before` and `after` are the values of its elements, in whatever formats.
 template <typename Step, typename Before, typename After, typename Part>
 void run_tile(const float* a, Step a_step, const float* b, int64_t depth, TileSide<Before> before,
-              TileSide<After> after, float alpha, Part part) {
+              TileSide<After> after, float alpha, Part part, Ahead ahead = {}) {
   const int64_t width = lanes();
 #define MFUGAKU_ZERO(r) F32 c##r##0 = broadcast(0.0f), c##r##1 = c##r##0, c##r##2 = c##r##0;
   MFUGAKU_EACH_ROW(MFUGAKU_ZERO)
@@ -98,13 +112,29 @@ void run_tile(const float* a, Step a_step, const float* b, int64_t depth, TileSi
     const F32 b2 = load(Float32{}, b + (3 * (k) + 2) * width, All{}); \
     MFUGAKU_EACH_ROW(MFUGAKU_ADD)                                     \
   }
-  for (int64_t left = depth / 2; left != 0; --left) {
-    MFUGAKU_STEP(0)
-    MFUGAKU_STEP(1)
-    a += 2 * a_step;
-    b += 6 * width;
+#define MFUGAKU_STEPS(left, until)       \
+  for (; (left) != (until); --(left)) { \
+    MFUGAKU_STEP(0)                     \
+    MFUGAKU_STEP(1)                     \
+    a += 2 * a_step;                    \
+    b += 6 * width;                     \
   }
+  int64_t left = depth / 2;
+  if constexpr (kLooksAhead) {
+    // Little by little: all at once would keep the panels waiting.
+    constexpr int64_t kLineBytes = 64, kStepsPerLine = 4;
+    for (int64_t turn = 0; left >= kStepsPerLine; ++turn) {
+      if (turn < kTileRows && ahead.row != nullptr)
+        for (int64_t at = 0; at < ahead.row_bytes; at += kLineBytes)
+          __builtin_prefetch(ahead.row + turn * ahead.row_stride + at, 1);
+      if (turn * kLineBytes < ahead.panel_bytes) __builtin_prefetch(ahead.panel + turn * kLineBytes, 0, 2);
+      const int64_t until = left - kStepsPerLine;
+      MFUGAKU_STEPS(left, until)
+    }
+  }
+  MFUGAKU_STEPS(left, 0)
   if (depth % 2 != 0) MFUGAKU_STEP(0)
+#undef MFUGAKU_STEPS
 #undef MFUGAKU_STEP
 #undef MFUGAKU_ADD
   const F32 factor = broadcast(alpha);

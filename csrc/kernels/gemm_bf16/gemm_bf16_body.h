@@ -20,7 +20,7 @@ struct ProductsOfFours {
 
   template <typename Before, typename After, typename Part>
   static void run(const float* panel_a, const float* panel_b, int64_t depth, TileSide<Before> before,
-                  TileSide<After> after, float alpha, Part part) {
+                  TileSide<After> after, float alpha, Part part, Ahead) {
     const auto* a = reinterpret_cast<const uint16_t*>(panel_a);
     const auto* b = reinterpret_cast<const uint16_t*>(panel_b);
     const int64_t width = lanes_of_fours();

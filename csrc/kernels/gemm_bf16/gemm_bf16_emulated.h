@@ -15,7 +15,7 @@ struct PairsOfProducts {
 
   template <typename Before, typename After, typename Part>
   static void run(const float* a, const float* b, int64_t depth, TileSide<Before> before, TileSide<After> after,
-                  float alpha, Part part) {
+                  float alpha, Part part, Ahead) {
     const F32 factor = broadcast(alpha), zero = broadcast(0.0f);
     for (int64_t row = 0; row < part.rows(); ++row)
       for (int64_t i = 0; i < 3; ++i) {
