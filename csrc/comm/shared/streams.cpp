@@ -18,13 +18,15 @@ constexpr int64_t kUsualCacheBytes = int64_t{8} << 20;
 // Stays in the nearest cache between its reduction and its copy.
 constexpr int64_t kBlockBytes = 16 * 1024;
 
-int64_t largest_cache_bytes() {
+// Half of the largest cache, which other data wants too. Measured with a caller that makes what is gathered and reads
+// the result: 96 MiB of 260 MiB are better kept, 192 MiB are not.
+int64_t usable_cache_bytes() {
   const int64_t known = std::max<int64_t>(sysconf(_SC_LEVEL3_CACHE_SIZE), sysconf(_SC_LEVEL2_CACHE_SIZE));
-  return known > 0 ? known : kUsualCacheBytes;
+  return (known > 0 ? known : kUsualCacheBytes) / 2;
 }
 
 std::atomic<int64_t>& cache_bytes() {
-  static std::atomic<int64_t> num_bytes{largest_cache_bytes()};
+  static std::atomic<int64_t> num_bytes{usable_cache_bytes()};
   return num_bytes;
 }
 
@@ -32,7 +34,7 @@ std::atomic<int64_t>& cache_bytes() {
 
 bool exceeds_caches(int64_t num_bytes) { return num_bytes > cache_bytes().load(std::memory_order_relaxed); }
 
-void set_cache_bytes(int64_t num_bytes) { cache_bytes().store(num_bytes > 0 ? num_bytes : largest_cache_bytes()); }
+void set_cache_bytes(int64_t num_bytes) { cache_bytes().store(num_bytes > 0 ? num_bytes : usable_cache_bytes()); }
 
 void copy(void* to, const void* from, int64_t num_bytes, bool streams) {
   if (num_bytes <= 0) return;

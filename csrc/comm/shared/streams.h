@@ -8,9 +8,9 @@
 
 namespace mfugaku::comm::shared {
 
-// Whether so many bytes, all that the members of a collective read and write, are more than the caches hold.
+// Whether so many bytes, all that the members of a collective read and write, are more than is to stay in the caches.
 bool exceeds_caches(int64_t num_bytes);
-// For tests: what the caches hold; 0: what the system says.
+// For tests: how much that is; 0: what the system suggests.
 void set_cache_bytes(int64_t num_bytes);
 
 // to[i] = from[i] without overlap; `streams` where the copy is not to stay in the caches.

@@ -24,44 +24,62 @@ MFUGAKU_INLINE F32 load_lane(const PanelSource<Format>& from, int64_t lane, int6
   return lane < from.num_lanes ? load(Format{}, from.first + lane * from.lane_stride + k, count) : broadcast(0.0f);
 }
 
-// Four vectors of lanes whose depth is contiguous, as [depth, lane]: a perfect shuffle of both halves for each bit of
-// the number of lanes.
-MFUGAKU_INLINE void interleave_four(F32 v0, F32 v1, F32 v2, F32 v3, float* out) {
+// Vectors of lanes whose depth is contiguous, as [depth, lane]: a perfect shuffle of both halves for each bit of the
+// number of lanes. Each vector of the result goes `stride` behind the one before it.
+MFUGAKU_INLINE void interleave_four(F32 v0, F32 v1, F32 v2, F32 v3, float* out, int64_t stride) {
   F32 a0, a1, a2, a3, b0, b1, b2, b3;
   interleave(v0, v2, a0, a1);
   interleave(v1, v3, a2, a3);
   interleave(a0, a2, b0, b1);
   interleave(a1, a3, b2, b3);
-  const int64_t width = lanes();
   store(Float32{}, out, b0, All{});
-  store(Float32{}, out + width, b1, All{});
-  store(Float32{}, out + 2 * width, b2, All{});
-  store(Float32{}, out + 3 * width, b3, All{});
+  store(Float32{}, out + stride, b1, All{});
+  store(Float32{}, out + 2 * stride, b2, All{});
+  store(Float32{}, out + 3 * stride, b3, All{});
 }
-
-template <typename Format, typename Count>
-MFUGAKU_INLINE void transpose_four(const PanelSource<Format>& from, int64_t lane, int64_t k, Count count, float* out) {
-  interleave_four(load_lane(from, lane, k, count), load_lane(from, lane + 1, k, count),
-                  load_lane(from, lane + 2, k, count), load_lane(from, lane + 3, k, count), out);
-}
-
-// The same of the first eight lanes.
-template <typename Format, typename Count>
-MFUGAKU_INLINE void transpose_eight(const PanelSource<Format>& from, int64_t k, Count count, float* out) {
+MFUGAKU_INLINE void interleave_eight(F32 v0, F32 v1, F32 v2, F32 v3, F32 v4, F32 v5, F32 v6, F32 v7, float* out,
+                                     int64_t stride) {
   F32 a0, a1, a2, a3, a4, a5, a6, a7;
-  interleave(load_lane(from, 0, k, count), load_lane(from, 4, k, count), a0, a1);
-  interleave(load_lane(from, 1, k, count), load_lane(from, 5, k, count), a2, a3);
-  interleave(load_lane(from, 2, k, count), load_lane(from, 6, k, count), a4, a5);
-  interleave(load_lane(from, 3, k, count), load_lane(from, 7, k, count), a6, a7);
+  interleave(v0, v4, a0, a1);
+  interleave(v1, v5, a2, a3);
+  interleave(v2, v6, a4, a5);
+  interleave(v3, v7, a6, a7);
   // What is left is the shuffle of four, for each half.
-  interleave_four(a0, a2, a4, a6, out);
-  interleave_four(a1, a3, a5, a7, out + 4 * lanes());
+  interleave_four(a0, a2, a4, a6, out, stride);
+  interleave_four(a1, a3, a5, a7, out + 4 * stride, stride);
+}
+
+// The same of lanes in memory, from k on.
+template <typename Format, typename Count>
+MFUGAKU_INLINE void transpose_four(const PanelSource<Format>& from, int64_t lane, int64_t k, Count count, float* out,
+                                   int64_t stride) {
+  interleave_four(load_lane(from, lane, k, count), load_lane(from, lane + 1, k, count),
+                  load_lane(from, lane + 2, k, count), load_lane(from, lane + 3, k, count), out, stride);
+}
+template <typename Format, typename Count>
+MFUGAKU_INLINE void transpose_eight(const PanelSource<Format>& from, int64_t lane, int64_t k, Count count, float* out,
+                                    int64_t stride) {
+  interleave_eight(load_lane(from, lane, k, count), load_lane(from, lane + 1, k, count),
+                   load_lane(from, lane + 2, k, count), load_lane(from, lane + 3, k, count),
+                   load_lane(from, lane + 4, k, count), load_lane(from, lane + 5, k, count),
+                   load_lane(from, lane + 6, k, count), load_lane(from, lane + 7, k, count), out, stride);
+}
+template <typename Format, typename Count>
+MFUGAKU_INLINE void transpose_sixteen(const PanelSource<Format>& from, int64_t lane, int64_t k, Count count, float* out,
+                                      int64_t stride) {
+#define MFUGAKU_MIX(i)                                                                                            \
+  F32 low##i, high##i;                                                                                            \
+  interleave(load_lane(from, lane + (i), k, count), load_lane(from, lane + (i) + 8, k, count), low##i, high##i);
+  MFUGAKU_MIX(0) MFUGAKU_MIX(1) MFUGAKU_MIX(2) MFUGAKU_MIX(3) MFUGAKU_MIX(4) MFUGAKU_MIX(5) MFUGAKU_MIX(6) MFUGAKU_MIX(7)
+#undef MFUGAKU_MIX
+  interleave_eight(low0, low1, low2, low3, low4, low5, low6, low7, out, stride);
+  interleave_eight(high0, high1, high2, high3, high4, high5, high6, high7, out + 8 * stride, stride);
 }
 
 template <typename Format, typename Count>
 MFUGAKU_INLINE void transpose_tile(const PanelSource<Format>& from, int64_t k, Count count, float* out) {
-  if constexpr (kTileRows == 8) transpose_eight(from, k, count, out);
-  else transpose_four(from, 0, k, count, out);
+  if constexpr (kTileRows == 8) transpose_eight(from, 0, k, count, out, lanes());
+  else transpose_four(from, 0, k, count, out, lanes());
 }
 
 // Depth is contiguous, and the panel is a tile wide: it is what the shuffles give.
@@ -75,15 +93,36 @@ template <typename Format> void pack_tile(const PanelSource<Format>& from, float
   __builtin_memcpy(packed + k * kTileRows, rest, static_cast<size_t>((from.depth - k) * kTileRows) * sizeof(float));
 }
 
-// Depth is contiguous, and the panel is wider: groups of lanes are transposed, through a buffer.
+// Depth is contiguous, and the panel is a number of squares wide, of sixteen lanes or eight, as many as a vector has.
+template <typename Format, typename Count>
+MFUGAKU_INLINE void transpose_square(const PanelSource<Format>& from, int64_t lane, int64_t k, Count count, float* out,
+                                     int64_t stride) {
+  if (lanes() == 16) transpose_sixteen(from, lane, k, count, out, stride);
+  else transpose_eight(from, lane, k, count, out, stride);
+}
+template <typename Format> void pack_squares(const PanelSource<Format>& from, int64_t panel_width, float* packed) {
+  const int64_t width = lanes();
+  for (int64_t lane = 0; lane < panel_width; lane += width) {
+    int64_t k = 0;
+    for (; k + width <= from.depth; k += width)
+      transpose_square(from, lane, k, All{}, packed + k * panel_width + lane, panel_width);
+    if (k == from.depth) continue;
+    alignas(64) float rest[16 * 16];
+    transpose_square(from, lane, k, First{from.depth - k}, rest, width);
+    for (const float* row = rest; k < from.depth; ++k, row += width)
+      __builtin_memcpy(packed + k * panel_width + lane, row, static_cast<size_t>(width) * sizeof(float));
+  }
+}
+
+// Depth is contiguous, and the panel is wider than a tile: groups of lanes are transposed, through a buffer.
 template <typename Format> void pack_rows(const PanelSource<Format>& from, int64_t panel_width, float* packed) {
   alignas(64) float transposed[kGroup * kMostLanes];
   const int64_t width = lanes();
   for (int64_t lane = 0; lane < panel_width; lane += kGroup)
     for (int64_t k = 0; k < from.depth; k += width) {
       const int64_t count = least(width, from.depth - k);
-      if (count == width) transpose_four(from, lane, k, All{}, transposed);
-      else transpose_four(from, lane, k, First{count}, transposed);
+      if (count == width) transpose_four(from, lane, k, All{}, transposed, width);
+      else transpose_four(from, lane, k, First{count}, transposed, width);
       float* to = packed + k * panel_width + lane;
       for (int64_t i = 0; i < count; ++i, to += panel_width)
         __builtin_memcpy(to, transposed + kGroup * i, kGroup * sizeof(float));
@@ -147,6 +186,8 @@ template <typename Format> void pack_any(const PanelSource<Format>& from, int64_
 
 template <typename Format> void pack_panel(const PanelSource<Format>& from, int64_t panel_width, float* packed) {
   if (from.depth_stride == 1 && panel_width == kTileRows) pack_tile(from, packed);
+  else if (from.depth_stride == 1 && (lanes() == 8 || lanes() == 16) && panel_width % lanes() == 0)
+    pack_squares(from, panel_width, packed);
   else if (from.depth_stride == 1 && panel_width % kGroup == 0) pack_rows(from, panel_width, packed);
   else if (from.lane_stride == 1) pack_columns(from, panel_width, packed);
   else pack_any(from, panel_width, packed);
