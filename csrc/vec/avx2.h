@@ -55,6 +55,10 @@ template <typename Count> MFUGAKU_INLINE F32 load(Float16, const uint16_t* p, Co
 
 MFUGAKU_INLINE void store(Float32, float* p, F32 v, All) { _mm256_storeu_ps(p, v); }
 MFUGAKU_INLINE void store(Float32, float* p, F32 v, First count) { _mm256_maskstore_ps(p, first_lanes(count.n), v); }
+MFUGAKU_INLINE void store_apart(float* low, float* high, F32 v) {
+  _mm_storeu_ps(low, _mm256_castps256_ps128(v));
+  _mm_storeu_ps(high, _mm256_extractf128_ps(v, 1));
+}
 MFUGAKU_INLINE void store(Float64, double* p, F64 v, All) { _mm256_storeu_pd(p, v); }
 MFUGAKU_INLINE void store(Float64, double* p, F64 v, First count) {
   _mm256_maskstore_pd(p, first_lanes64(count.n), v);

@@ -51,6 +51,10 @@ template <typename Count> MFUGAKU_INLINE F32 load(Float16, const uint16_t* p, Co
 
 MFUGAKU_INLINE void store(Float32, float* p, F32 v, All) { _mm512_storeu_ps(p, v); }
 MFUGAKU_INLINE void store(Float32, float* p, F32 v, First count) { _mm512_mask_storeu_ps(p, first_lanes(count), v); }
+MFUGAKU_INLINE void store_apart(float* low, float* high, F32 v) {
+  _mm256_storeu_ps(low, _mm512_castps512_ps256(v));
+  _mm256_storeu_ps(high, _mm512_extractf32x8_ps(v, 1));
+}
 MFUGAKU_INLINE void store(Float64, double* p, F64 v, All) { _mm512_storeu_pd(p, v); }
 MFUGAKU_INLINE void store(Float64, double* p, F64 v, First count) {
   _mm512_mask_storeu_pd(p, first_lanes64(count), v);

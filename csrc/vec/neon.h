@@ -61,6 +61,10 @@ template <typename Count> MFUGAKU_INLINE F32 load(Float16, const uint16_t* p, Co
 }
 
 MFUGAKU_INLINE void store(Float32, float* p, F32 v, All) { vst1q_f32(p, v); }
+MFUGAKU_INLINE void store_apart(float* low, float* high, F32 v) {
+  vst1_f32(low, vget_low_f32(v));
+  vst1_f32(high, vget_high_f32(v));
+}
 MFUGAKU_INLINE void store(Float32, float* p, F32 v, First count) {
   Buffer<float, 4> buffer;
   vst1q_f32(buffer.elements, v);

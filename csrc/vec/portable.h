@@ -21,6 +21,7 @@ template <typename Count> MFUGAKU_INLINE F64 load(Float64, const double* p, Coun
 template <typename Count> MFUGAKU_INLINE F32 load(BFloat16, const uint16_t* p, Count) { return bfloat16_to_float(*p); }
 template <typename Count> MFUGAKU_INLINE F32 load(Float16, const uint16_t* p, Count) { return float16_to_float(*p); }
 template <typename Count> MFUGAKU_INLINE void store(Float32, float* p, F32 v, Count) { *p = v; }
+MFUGAKU_INLINE void store_apart(float* low, float*, F32 v) { *low = v; }  // for the sake of the name: there is no half
 template <typename Count> MFUGAKU_INLINE void store(Float64, double* p, F64 v, Count) { *p = v; }
 template <typename Count> MFUGAKU_INLINE void store(BFloat16, uint16_t* p, F32 v, Count) { *p = float_to_bfloat16(v); }
 template <typename Count> MFUGAKU_INLINE void store(Float16, uint16_t* p, F32 v, Count) { *p = float_to_float16(v); }

@@ -39,6 +39,12 @@ template <typename Count> MFUGAKU_INLINE F32 load(Float16, const uint16_t* p, Co
 template <typename Count> MFUGAKU_INLINE void store(Float32, float* p, F32 v, Count count) {
   svst1_f32(active(count), p, v);
 }
+MFUGAKU_INLINE void store_apart(float* low, float* high, F32 v) {
+  const int64_t half = lanes() / 2;
+  const svbool_t first = svwhilelt_b32_s64(0, half);
+  svst1_f32(first, low, v);
+  svst1_f32(svnot_b_z(svptrue_b32(), first), high - half, v);
+}
 template <typename Count> MFUGAKU_INLINE void store(Float64, double* p, F64 v, Count count) {
   svst1_f64(active64(count), p, v);
 }

@@ -6,6 +6,8 @@
 //   load(Format, p, count)   elements of a storage format as F32 (F64 for Float64). `count` is All, or First{n}, which
 //   store(Format, p, v, count)   touches the first n elements only and fills the other lanes with zero. p need not be
 //                            aligned. Narrowing rounds to nearest even and ignores flush-to-zero; a NaN stays a NaN.
+//   store_apart(low, high, v)   the first half of an F32 at low, the second at high: half a vector or more behind the
+//                            beginning of an array
 //   broadcast add sub mul    fma(a, b, c) = a * b + c and fnma(a, b, c) = c - a * b round once; accumulate(c, a, b): c = fma(a, b, c)
 //                            fma_over(a, b, c) = fma(a, b, c) and fnma_over likewise, where a is not needed any more: it is
 //                            overwritten. refine(r, d): 1 / d from an r that is near it; with e = 1 - d r it is

@@ -42,12 +42,14 @@ void attention_sum_queries(const AttentionJob& job, int64_t head, int64_t panel,
   const int64_t columns = tile_columns(), query = panel * columns, count = least(columns, job.num_queries - query);
   float* const sums = sums_of_queries(job, 0, head) + query * padded(job.width);
   const int64_t to_next = sums_of_queries(job, 1, head) - sums_of_queries(job, 0, head);
-  for (int64_t at = 0; job.num_groups > 1 && at < count * padded(job.width); at += lanes()) {
-    F32 sum = load(Float32{}, sums + at, All{});
-    for (int64_t group = 1; group < job.num_groups; ++group)
-      sum = add(sum, load(Float32{}, sums + group * to_next + at, All{}));
-    store(Float32{}, sums + at, sum, All{});
-  }
+  for (int64_t row = 0; job.num_groups > 1 && row < count; ++row)
+    for (int64_t column = 0; column < job.width; column += lanes()) {
+      float* const at = sums + row * padded(job.width) + column;
+      F32 sum = load(Float32{}, at, All{});
+      for (int64_t group = 1; group < job.num_groups; ++group)
+        sum = add(sum, load(Float32{}, at + group * to_next, All{}));
+      store(Float32{}, at, sum, All{});
+    }
   store_rows<Format>(job.query_gradient, head, query, count, job.width, sums, [&](int64_t) { return job.scale; });
 }
 
@@ -163,10 +165,9 @@ MFUGAKU_INLINE void accumulate_keys(const float* by_rows, int64_t num_rows, cons
       const TileSide<Float32> after = {sums + row * stride + column, stride};
       const TileSide<Float32> before = {is_first ? nullptr : after.first, stride};
       const float* const rows = by_rows + row * kGranule;
-      if (row + kTileRows <= num_rows)
-        run_tile(rows, PanelStep{}, panel, num_keys, before, after, 1.0f, WholeTile{});
-      else
-        run_tile(rows, PanelStep{}, panel, num_keys, before, after, 1.0f, PartOfTile{num_rows - row, columns});
+      with_part<true>(least(kTileRows, num_rows - row), least(columns, width - column), [&](auto part) {
+        run_tile(rows, PanelStep{}, panel, num_keys, before, after, 1.0f, part);
+      });
     }
   }
 }

@@ -117,7 +117,7 @@ MFUGAKU_INLINE void multiply_sums(float* sums, const float* factors, int64_t num
   for (int64_t i = 0; i < num_rows; ++i, sums += padded(width)) {
     if (factors[i] == 1.0f) continue;
     const F32 by = broadcast(factors[i]);
-    for (int64_t column = 0; column < padded(width); column += lanes())
+    for (int64_t column = 0; column < width; column += lanes())
       store(Float32{}, sums + column, mul(load(Float32{}, sums + column, All{}), by), All{});
   }
 }

@@ -60,7 +60,8 @@ MFUGAKU_INLINE void multiply_rows(const float* rows, const float* panel, int64_t
              TileSide<Float32>{scores + row * columns, columns}, 1.0f, WholeTile{});
 }
 
-// sums[lane][column] += (or =, when `is_first`) sum over rows of weights[row][lane] * block[row][column].
+// sums[lane][column] += (or =, when `is_first`) sum over rows of weights[row][lane] * block[row][column]. Rows of sums
+// have room for whole panels; behind the last vector of `width` columns nothing is written.
 MFUGAKU_INLINE void accumulate_rows(const float* weights, const float* block, int64_t rows_of_block, int64_t skipped,
                                     int64_t num_rows, int64_t width, bool is_first, float* sums) {
   const int64_t columns = tile_columns(), stride = padded(width);
@@ -73,9 +74,9 @@ MFUGAKU_INLINE void accumulate_rows(const float* weights, const float* block, in
     for (int64_t lane = 0; lane < columns; lane += kTileRows) {
       const TileSide<Float32> after = {sums + lane * stride + column, stride};
       const TileSide<Float32> before = {is_first ? nullptr : after.first, stride};
-      if (lane + kTileRows <= columns)
-        run_tile(weights + lane, step, panel, num_rows, before, after, 1.0f, WholeTile{});
-      else run_tile(weights + lane, step, panel, num_rows, before, after, 1.0f, PartOfTile{columns - lane, columns});
+      with_part<true>(least(kTileRows, columns - lane), least(columns, width - column), [&](auto part) {
+        run_tile(weights + lane, step, panel, num_rows, before, after, 1.0f, part);
+      });
     }
   }
 }

@@ -141,8 +141,7 @@ void gemm_multiply(const GemmTileJob& job, int64_t begin, int64_t end) {
     walk.advance();
     Ahead ahead = {};
     if constexpr (kLooksAhead) ahead = tile.ahead({job, walk, room}, here);
-    if (rows == kTileRows && columns == width) tile.run(WholeTile{}, ahead);
-    else tile.run(PartOfTile{rows, columns}, ahead);
+    with_part<false>(rows, columns, [&](auto part) { tile.run(part, ahead); });
   }
 }
 

@@ -134,16 +134,13 @@ template <typename Format> void pack_rows(const PanelSource<Format>& from, int64
 constexpr int64_t kTwoTiles = 2 * kTileRows;
 template <typename Format> void pack_pairs_of_tiles(const PanelSource<Format>& from, int64_t num_pairs, float* packed) {
   constexpr int64_t kLines = 32;
-  alignas(64) float both[kMostLanes];
   const int64_t panel = kTileRows * from.depth;
   for (int64_t begin = 0; begin < from.depth; begin += kLines)
     for (int64_t pair = 0; pair < num_pairs; ++pair) {
       const auto* p = from.first + begin * from.depth_stride + pair * kTwoTiles;
       float* to = packed + 2 * pair * panel + begin * kTileRows;
       for (int64_t left = least(kLines, from.depth - begin); left != 0; --left) {
-        store(Float32{}, both, load(Format{}, p, All{}), All{});
-        __builtin_memcpy(to, both, kTileRows * sizeof(float));
-        __builtin_memcpy(to + panel, both + kTileRows, kTileRows * sizeof(float));
+        store_apart(to, to + panel, load(Format{}, p, All{}));
         p += from.depth_stride;
         to += kTileRows;
       }

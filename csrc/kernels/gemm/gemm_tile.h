@@ -34,8 +34,10 @@ MFUGAKU_INLINE void store_part(Format format, typename Format::Element* p, F32 v
   else if (count > 0) store(format, p, v, First{count});
 }
 
-// The rows and columns of a tile that exist; the others are zero in the panels and nowhere in memory.
+// The rows and columns of a tile that exist; the others are zero in the panels and nowhere in memory. The vectors that
+// hold columns are computed.
 struct WholeTile {
+  static constexpr int64_t kVectors = 3;
   MFUGAKU_INLINE int64_t rows() const { return kTileRows; }
   template <typename Format> MFUGAKU_INLINE F32 get(Format format, const typename Format::Element* p, int64_t i) const {
     return load(format, p + i * lanes(), All{});
@@ -45,17 +47,30 @@ struct WholeTile {
     store(format, p + i * lanes(), v, All{});
   }
 };
-struct PartOfTile {
+// `has_room`: in memory, the last vector of a row is whole.
+template <int64_t num_vectors, bool has_room> struct PartOfTile {
+  static constexpr int64_t kVectors = num_vectors;
   int64_t num_rows, num_columns;
   MFUGAKU_INLINE int64_t rows() const { return num_rows; }
   template <typename Format> MFUGAKU_INLINE F32 get(Format format, const typename Format::Element* p, int64_t i) const {
-    return load_part(format, p + i * lanes(), num_columns - i * lanes());
+    if constexpr (has_room) return load(format, p + i * lanes(), All{});
+    else return load_part(format, p + i * lanes(), num_columns - i * lanes());
   }
   template <typename Format>
   MFUGAKU_INLINE void put(Format format, typename Format::Element* p, int64_t i, F32 v) const {
-    store_part(format, p + i * lanes(), v, num_columns - i * lanes());
+    if constexpr (has_room) store(format, p + i * lanes(), v, All{});
+    else store_part(format, p + i * lanes(), v, num_columns - i * lanes());
   }
 };
+
+// Calls `body(part)` for so much of a tile.
+template <bool has_room, typename Body>
+MFUGAKU_INLINE void with_part(int64_t rows, int64_t columns, const Body& body) {
+  if (rows == kTileRows && columns == tile_columns()) body(WholeTile{});
+  else if (columns <= lanes()) body(PartOfTile<1, has_room>{rows, columns});
+  else if (columns <= 2 * lanes()) body(PartOfTile<2, has_room>{rows, columns});
+  else body(PartOfTile<3, has_room>{rows, columns});
+}
 
 // Where the sums of a tile begin, or where they go to.
 template <typename Format> struct TileSide {
@@ -94,23 +109,28 @@ void run_tile(const float* a, Step a_step, const float* b, int64_t depth, TileSi
 #define MFUGAKU_BEGIN(r)                                                                                              \
   if (r < part.rows()) {                                                                                              \
     const auto* const row = before.first + r * before.row_stride;                                                     \
-    c##r##0 = part.get(Before{}, row, 0), c##r##1 = part.get(Before{}, row, 1), c##r##2 = part.get(Before{}, row, 2); \
+    c##r##0 = part.get(Before{}, row, 0);                                                                             \
+    if constexpr (Part::kVectors > 1) c##r##1 = part.get(Before{}, row, 1);                                           \
+    if constexpr (Part::kVectors > 2) c##r##2 = part.get(Before{}, row, 2);                                           \
   }
     MFUGAKU_EACH_ROW(MFUGAKU_BEGIN)
 #undef MFUGAKU_BEGIN
   }
-#define MFUGAKU_ADD(r)                                                                  \
-  {                                                                                     \
-    const F32 x = broadcast(ak[r]);                                                     \
-    accumulate(c##r##0, x, b0), accumulate(c##r##1, x, b1), accumulate(c##r##2, x, b2); \
+#define MFUGAKU_ADD(r)                                                 \
+  {                                                                    \
+    const F32 x = broadcast(ak[r]);                                    \
+    accumulate(c##r##0, x, b0);                                        \
+    if constexpr (Part::kVectors > 1) accumulate(c##r##1, x, b1);      \
+    if constexpr (Part::kVectors > 2) accumulate(c##r##2, x, b2);      \
   }
-#define MFUGAKU_STEP(k)                                               \
-  {                                                                   \
-    const float* const ak = a + (k) * a_step;                         \
-    const F32 b0 = load(Float32{}, b + 3 * (k) * width, All{});       \
-    const F32 b1 = load(Float32{}, b + (3 * (k) + 1) * width, All{}); \
-    const F32 b2 = load(Float32{}, b + (3 * (k) + 2) * width, All{}); \
-    MFUGAKU_EACH_ROW(MFUGAKU_ADD)                                     \
+#define MFUGAKU_STEP(k)                                                                            \
+  {                                                                                                \
+    const float* const ak = a + (k) * a_step;                                                      \
+    const F32 b0 = load(Float32{}, b + 3 * (k) * width, All{});                                    \
+    F32 b1 = b0, b2 = b0;                                                                          \
+    if constexpr (Part::kVectors > 1) b1 = load(Float32{}, b + (3 * (k) + 1) * width, All{});      \
+    if constexpr (Part::kVectors > 2) b2 = load(Float32{}, b + (3 * (k) + 2) * width, All{});      \
+    MFUGAKU_EACH_ROW(MFUGAKU_ADD)                                                                  \
   }
 #define MFUGAKU_STEPS(left, until)       \
   for (; (left) != (until); --(left)) { \
@@ -141,8 +161,9 @@ void run_tile(const float* a, Step a_step, const float* b, int64_t depth, TileSi
 #define MFUGAKU_END(r)                                                                                \
   if (r < part.rows()) {                                                                              \
     auto* const row = after.first + r * after.row_stride;                                             \
-    part.put(After{}, row, 0, mul(factor, c##r##0)), part.put(After{}, row, 1, mul(factor, c##r##1)); \
-    part.put(After{}, row, 2, mul(factor, c##r##2));                                                  \
+    part.put(After{}, row, 0, mul(factor, c##r##0));                                                  \
+    if constexpr (Part::kVectors > 1) part.put(After{}, row, 1, mul(factor, c##r##1));                \
+    if constexpr (Part::kVectors > 2) part.put(After{}, row, 2, mul(factor, c##r##2));                \
   }
   MFUGAKU_EACH_ROW(MFUGAKU_END)
 #undef MFUGAKU_END
