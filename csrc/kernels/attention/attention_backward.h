@@ -94,7 +94,7 @@ struct Gradients {
   }
   MFUGAKU_INLINE void put_factors(F32 f0, F32 f1, F32 f2, F32 f3, int64_t row, int64_t first) const {
     const int64_t columns = tile_columns(), width = lanes();
-    interleave_four(f0, f1, f2, f3, interleaved, lanes());
+    interleave_four(f0, f1, f2, f3, interleaved, width);
     const int64_t begin = most(first, key) - first, end = least(first + kWordsOfPhilox, key + columns) - first;
     const int64_t num_rows = least(width, num_queries - row);
     float* to = factors + row * columns + first - key;

@@ -1,4 +1,5 @@
-// A whole matrix product from the kernels of gemm.h: slices of depth, in each of them first packing, then tiles.
+// A whole matrix product from the kernels of gemm.h: parts of C, for each of them slices of depth, in each of these first
+// packing, then tiles.
 #pragma once
 
 #include <algorithm>
